@@ -119,9 +119,7 @@ class Entry:
                     raise RecipeError(f"{self.kind} {self.name!r}: unknown parameter {name!r}. {hint}")
         for name, parameter in known.items():
             if parameter.default is inspect.Parameter.empty and name not in params:
-                raise RecipeError(
-                    f"{self.kind} {self.name!r}: parameter {name!r} is missing; give it a value"
-                )
+                raise RecipeError(f"{self.kind} {self.name!r}: parameter {name!r} is missing; give it a value")
 
     def _target(self) -> Target:
         raise NotImplementedError
@@ -160,9 +158,7 @@ class Metric(Entry):
         super().__post_init__()
         unknown = sorted(set(self.needs) - NEEDS)
         if unknown:
-            raise PluginError(
-                f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}"
-            )
+            raise PluginError(f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}")
 
     def bind(self, **params: Any) -> Metric:
         """Return the same metric with parameters set.
@@ -392,9 +388,7 @@ class Dataset(Entry):
         if split not in splits:
             raise RecipeError(f"dataset {self.name!r}: unknown split {split!r}. {nearest(split, splits)}")
         self.check_parameters(params)
-        data: torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]] = self.implementation()(
-            split, root, **params
-        )
+        data: torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]] = self.implementation()(split, root, **params)
         return data
 
     def _target(self) -> Target:
@@ -492,18 +486,14 @@ class Experiment(Entry):
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise PluginError(
-                f"experiment {path.stem!r}: {path} cannot be read as TOML ({error}); mend it"
-            ) from error
+            raise PluginError(f"experiment {path.stem!r}: {path} cannot be read as TOML ({error}); mend it") from error
         title = table.get("title")
         if not isinstance(title, str) or not title:
             raise PluginError(f'experiment {path.stem!r}: {path} has no title; add title = "..."')
         return cls(name=path.stem, summary=title, path=path, source=str(table.get("source", "")))  # type: ignore[call-arg]
 
     def _target(self) -> Target:
-        raise PluginError(
-            f"experiment {self.name!r} is a recipe, not code; run it with reluscope.run({self.name!r})"
-        )
+        raise PluginError(f"experiment {self.name!r} is a recipe, not code; run it with reluscope.run({self.name!r})")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

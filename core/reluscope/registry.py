@@ -141,9 +141,7 @@ def discover() -> list[tuple[Plugin, importlib.metadata.EntryPoint]]:
         Each plugin with its entry point, in the order of their names.
     """
     found = []
-    for point in sorted(
-        importlib.metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value)
-    ):
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
         distribution = point.dist
         found.append(
             (
