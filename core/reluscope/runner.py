@@ -1,0 +1,449 @@
+"""The runner: a recipe, point by point of its sweep, into an archive that survives a kill at any moment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from reluscope import provenance, random_state
+from reluscope import recipe as recipes
+from reluscope.archive import ArchiveWriter, open_archive
+from reluscope.entries import Entry, Experiment
+from reluscope.errors import ArchiveError, RecipeError, ReluscopeError
+from reluscope.lab import Lab
+from reluscope.progress import Progress, SilentProgress
+from reluscope.recipe import Plan, Point, Recipe
+from reluscope.sinks import Sinks
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop; all that it recorded is kept, and it can be resumed."""
+
+
+class Diverged(ReluscopeError):
+    """Training left the finite numbers at one point of a sweep; the other points go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a run records: the payload of the hook `reluscope_record`.
+
+    Attributes:
+        archive: Path of the archive.
+        group: Group of the archive, such as `"epoch"`.
+        point: Labels of the point of the sweep, by dim.
+        data: The labelled data.
+    """
+
+    archive: str
+    group: str
+    point: Mapping[str, Any]
+    data: xr.Dataset
+
+
+class Context:
+    """What a procedure works with at one point of a sweep.
+
+    Attributes:
+        lab: All entries.
+        recipe: The recipe of this point.
+        point: Labels of this point, by dim of the sweep.
+        state: What the procedure gave to `checkpoint` before the run was stopped; None at a fresh start.
+    """
+
+    def __init__(
+        self,
+        *,
+        lab: Lab,
+        recipe: Recipe,
+        point: Point,
+        state: Mapping[str, Any] | None,
+        record: Callable[[str, xr.Dataset], None],
+        checkpoint: Callable[[Callable[[], Mapping[str, Any]]], None],
+        advance: Callable[[float], None],
+        data_root: Path | None = None,
+    ) -> None:
+        self.lab = lab
+        self.recipe = recipe
+        self.point = point
+        self.state = state
+        self.data_root = data_root
+        self._record = record
+        self._checkpoint = checkpoint
+        self._advance = advance
+
+    def record(self, group: str, data: xr.Dataset) -> None:
+        """Put labelled data into the archive, with the next flush.
+
+        Args:
+            group: Group of the archive.
+            data: Variables with `long_name` and `units`; the dim along which the group grows has a coordinate.
+        """
+        self._record(group, data)
+
+    def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Offer to stop here: call it wherever the procedure could be resumed, such as after each optimizer step.
+
+        It costs a look at the clock, except when a flush is due or the run was asked to stop.
+
+        Args:
+            state: Called when a checkpoint is written; records what is pending, then returns all that is needed to go
+                on from here, as plain types and tensors.
+        """
+        self._checkpoint(state)
+
+    def advance(self, share: float) -> None:
+        """Say how much of this point is done.
+
+        Args:
+            share: From 0 to 1.
+        """
+        self._advance(share)
+
+    def seed(self, *stream: int) -> int:
+        """Derive a seed for one stream of draws from the recipe's seed.
+
+        Args:
+            *stream: Which stream, such as `(1, epoch)`.
+
+        Returns:
+            The seed: the same for the same recipe and stream.
+        """
+        return random_state.derived_seed(self.recipe.seed, *stream)
+
+    def choice(self, key: str) -> recipes.Choice:
+        """Return the recipe's choice under a key that this procedure cannot do without.
+
+        Args:
+            key: `"dataset"`, `"architecture"`, `"optimizer"` or `"scheduler"`.
+
+        Returns:
+            The choice.
+
+        Raises:
+            RecipeError: If the recipe has none.
+        """
+        choice: recipes.Choice | None = getattr(self.recipe, key)
+        if choice is None:
+            raise RecipeError(
+                f"[{key}] is missing: the procedure {self.recipe.procedure!r} needs one; add it with a name"
+            )
+        return choice
+
+
+def run(
+    recipe: str | Path | Experiment | Mapping[str, Any],
+    *,
+    scale: str | None = None,
+    overrides: Iterable[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    lab: Lab | None = None,
+    data_root: str | Path | None = None,
+    progress: Progress | None = None,
+) -> xr.DataTree:
+    """Run a recipe.
+
+    Args:
+        recipe: An experiment or its name, the path of a TOML file, or the recipe as a mapping.
+        scale: Which of the recipe's scales to run.
+        overrides: `key=value` texts that replace keys of the recipe.
+        out: Where the archive goes; None keeps it nowhere but in the result.
+        resume: Go on with a run of the same recipe that was stopped; where there is none, start.
+        lab: Where names are looked up; None discovers the installed plugins.
+        data_root: Folder of the data sets; None leaves it to each data set, which looks at `RELUSCOPE_DATA`.
+        progress: Told how far the run is.
+
+    Returns:
+        The archive's content.
+
+    Raises:
+        Interrupted: If the run was stopped by Ctrl-C or a request to terminate; it can be resumed.
+
+    Example:
+        >>> tree = run("quickstart", scale="small", overrides=["epochs=1"])  # doctest: +SKIP
+    """
+    lab = lab or Lab()
+    plan = recipes.load(recipe, lab=lab, scale=scale, overrides=overrides)
+    return execute(plan, out=out, resume=resume, lab=lab, data_root=data_root, progress=progress)
+
+
+def run_from_archive(
+    path: str | Path,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    lab: Lab | None = None,
+    data_root: str | Path | None = None,
+    progress: Progress | None = None,
+) -> xr.DataTree:
+    """Repeat the run that left an archive: same recipe, same number of threads.
+
+    Args:
+        path: The archive.
+        out: Where the new archive goes; None keeps it nowhere but in the result.
+        resume: Go on with a repetition that was stopped.
+        lab: Where names are looked up; None discovers the installed plugins.
+        data_root: Folder of the data sets.
+        progress: Told how far the run is.
+
+    Returns:
+        The new archive's content; its data variables equal the old ones bit for bit on the same torch and device.
+
+    Raises:
+        ArchiveError: If the archive does not hold a recipe.
+    """
+    lab = lab or Lab()
+    found = json.loads(open_archive(path).attrs["provenance"])
+    table, threads = found.get("recipe"), found.get("threads")
+    if not isinstance(table, dict):
+        raise ArchiveError(
+            f"{path}: its provenance holds no recipe, expected one; only what `run` left can be repeated"
+        )
+    plan = recipes.plan(table, lab=lab, name=str(found.get("name", "recipe")), origin=f"recipe of {Path(path).name}")
+    return execute(
+        plan,
+        out=out,
+        resume=resume,
+        lab=lab,
+        data_root=data_root,
+        progress=progress,
+        threads=threads if isinstance(threads, int) else None,
+    )
+
+
+def execute(
+    plan: Plan,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    lab: Lab,
+    data_root: str | Path | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> xr.DataTree:
+    """Run a plan: each point of its sweep in turn, all into one archive.
+
+    Args:
+        plan: What to run.
+        out: Where the archive goes; None keeps it nowhere but in the result.
+        resume: Go on where a stopped run of the same recipe was.
+        lab: All entries.
+        data_root: Folder of the data sets.
+        progress: Told how far the run is.
+        threads: Number of torch's threads; None leaves it, or takes that of the run that is resumed.
+
+    Returns:
+        The archive's content.
+    """
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="reluscope-") as folder:
+            return execute(
+                plan,
+                out=Path(folder) / f"{plan.name}.nc",
+                resume=False,
+                lab=lab,
+                data_root=data_root,
+                progress=progress,
+                threads=threads,
+            )
+    out = Path(out)
+    if resume and out.is_file():
+        tree = open_archive(out)
+        _same_recipe(json.loads(tree.attrs["provenance"]), plan, out)
+        return tree
+    writer = ArchiveWriter(out, attrs=_attrs(plan, lab), resume=resume)
+    try:
+        return _Run(
+            plan, writer, lab, Path(data_root) if data_root else None, progress or SilentProgress(), threads
+        ).go()
+    finally:
+        writer.close()
+
+
+class _Run:
+    """One run of a plan: the clock, the stop request, the records on their way."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        writer: ArchiveWriter,
+        lab: Lab,
+        data_root: Path | None,
+        progress: Progress,
+        threads: int | None,
+    ) -> None:
+        self.plan = plan
+        self.writer = writer
+        self.lab = lab
+        self.data_root = data_root
+        self.progress = progress
+        found = json.loads(writer.attrs["provenance"])
+        _same_recipe(found, plan, writer.path)
+        self.threads = threads or int(found["threads"])
+        self.failures: dict[str, str] = {}
+        self.stop = False
+        self.flushed = 0.0
+        self.index = 0
+        self.point: Point = {}
+
+    def go(self) -> xr.DataTree:
+        saved = self.writer.checkpoint or {}
+        first, state = int(saved.get("point", 0)), saved.get("state")
+        self.failures = dict(saved.get("failures", {}))
+        points = self.plan.points
+        self.progress.start(self.plan.recipe.title, float(len(points)))
+        self.done = 0.0
+        with _listening(self._ask_to_stop), _threads(self.threads), Sinks(self.lab) as self.sinks:
+            if not saved:
+                self._flush(0, None)
+            for self.index in range(first, len(points)):
+                self.point, recipe = points[self.index]
+                self.advance(0.0)
+                self._run_point(recipe, state)
+                state = None
+                self.advance(1.0)
+                # the last flush of a point is part of the next one's start, so short points share a flush
+                if self.stop or self.index + 1 == len(points) or self._due():
+                    self._flush(self.index + 1, None)
+                if self.stop and self.index + 1 < len(points):
+                    raise self._interrupted()
+            tree = self.writer.finish({"failures": json.dumps(self.failures)} if self.failures else {})
+        self.progress.finish()
+        return tree
+
+    def _run_point(self, recipe: Recipe, state: Mapping[str, Any] | None) -> None:
+        context = Context(
+            lab=self.lab,
+            recipe=recipe,
+            point=self.point,
+            state=state,
+            record=self.record,
+            checkpoint=self.checkpoint,
+            advance=self.advance,
+            data_root=self.data_root,
+        )
+        procedure = self.lab.procedures[recipe.procedure]
+        with random_state.isolated(context.seed(0)):
+            try:
+                procedure.run(context, **recipe.parameters)
+            except Diverged as error:
+                label = ", ".join(f"{dim}={label}" for dim, label in self.point.items()) or self.plan.name
+                self.failures[label] = str(error)
+                self.progress.message(f"{label}: {error}")
+                if len(self.failures) == len(self.plan.points):
+                    raise
+
+    def record(self, group: str, data: xr.Dataset) -> None:
+        self.writer.append(group, data, self.point)
+        self.sinks.send(Record(str(self.writer.path), group, dict(self.point), data))
+
+    def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        if self.stop or self._due():
+            self._flush(self.index, state())
+            if self.stop:
+                raise self._interrupted()
+
+    def advance(self, share: float) -> None:
+        done = self.index + share
+        self.progress.advance(done - self.done)
+        self.done = done
+
+    def _due(self) -> bool:
+        return time.monotonic() - self.flushed >= self.plan.recipe.flush_seconds
+
+    def _flush(self, point: int, state: Mapping[str, Any] | None) -> None:
+        self.writer.flush({"point": point, "state": state, "failures": self.failures})
+        self.flushed = time.monotonic()
+
+    def _ask_to_stop(self) -> None:
+        self.stop = True
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(
+            f"stopped at {100 * self.done / len(self.plan.points):.0f} %; everything recorded is kept in "
+            f"{self.writer.parts}; go on with the same command and --resume"
+        )
+
+
+def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
+    used = {
+        (kind, choice.name)
+        for _, recipe in plan.points
+        for kind, choice in (
+            ("datasets", recipe.dataset),
+            ("architectures", recipe.architecture),
+            ("schedulers", recipe.scheduler),
+            *(("metrics", metric) for metric in recipe.metrics),
+        )
+        if choice is not None
+    } | {("procedures", recipe.procedure) for _, recipe in plan.points}
+    plugins = {lab.origin(kind, name) for kind, name in used}
+    found = provenance.collect(
+        recipe=plan.table,
+        seeds=sorted({recipe.seed for _, recipe in plan.points}),
+        plugins=sorted(plugins, key=lambda plugin: plugin.name),
+    )
+    return {
+        "title": plan.recipe.title,
+        "source": plan.recipe.source,
+        "provenance": json.dumps({"name": plan.name, **found}),
+        "sweep_dims": json.dumps(plan.sweep_dims),
+    }
+
+
+def _same_recipe(found: Mapping[str, Any], plan: Plan, path: Path) -> None:
+    old, new = found.get("recipe"), json.loads(json.dumps(plan.table, default=str))
+    if old == new:
+        return
+    old = old if isinstance(old, dict) else {}
+    key = next(key for key in [*new, *old] if old.get(key) != new.get(key))
+    raise RecipeError(
+        f"{path} is of another recipe: {key} was {old.get(key)!r} and is now {new.get(key)!r}; resume with the recipe "
+        "that started it, or choose another --out"
+    )
+
+
+@contextmanager
+def _listening(ask_to_stop: Callable[[], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C or request to terminate into a stop at the next checkpoint; the second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def heard(number: int, frame: types.FrameType | None) -> None:
+        ask_to_stop()
+        for each in numbers:
+            signal.signal(each, signal.default_int_handler)
+
+    try:
+        for number in numbers:
+            signal.signal(number, heard)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
