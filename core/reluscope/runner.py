@@ -20,7 +20,7 @@ import xarray as xr
 from reluscope import provenance, random_state
 from reluscope import recipe as recipes
 from reluscope.archive import ArchiveWriter, open_archive
-from reluscope.entries import Entry, Experiment
+from reluscope.entries import Experiment
 from reluscope.errors import ArchiveError, RecipeError, ReluscopeError
 from reluscope.lab import Lab
 from reluscope.progress import Progress, SilentProgress
@@ -315,9 +315,7 @@ class _Run:
                 self._run_point(recipe, state)
                 state = None
                 self.advance(1.0)
-                # the last flush of a point is part of the next one's start, so short points share a flush
-                if self.stop or self.index + 1 == len(points) or self._due():
-                    self._flush(self.index + 1, None)
+                self._flush(self.index + 1, None)
                 if self.stop and self.index + 1 < len(points):
                     raise self._interrupted()
             tree = self.writer.finish({"failures": json.dumps(self.failures)} if self.failures else {})

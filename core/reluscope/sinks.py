@@ -29,7 +29,7 @@ class Sinks:
 
     def __init__(self, lab: Lab, *, capacity: int = 1000, patience: float = 2.0) -> None:
         hooks = lab.registry.manager.hook.reluscope_record.get_hookimpls()
-        self._listeners = {hook.plugin_name: hook.function for hook in hooks}
+        self._listeners = {hook.plugin_name: hook for hook in hooks}
         self._queue: queue.Queue[Record | None] = queue.Queue(capacity)
         self._patience = patience
         self._dropped = 0
@@ -55,7 +55,7 @@ class Sinks:
         late = self._thread.is_alive()
         for name, reason in self._broken.items():
             warnings.warn(
-                f"plugin {name!r}: reluscope_record raised {type(reason).__name__}: {reason}; it heard nothing after that",
+                f"plugin {name!r}: reluscope_record raised {type(reason).__name__}: {reason}; it hears nothing more",
                 PluginWarning,
                 stacklevel=2,
             )
@@ -87,6 +87,6 @@ class Sinks:
                 if name in self._broken:
                     continue
                 try:
-                    listener(record=record)
+                    listener.function(*([record] if listener.argnames else []))
                 except Exception as error:  # whatever a sink raises is reported at the end and must not end the run
                     self._broken[name] = error

@@ -1,1 +1,25 @@
-"""To be filled."""
+"""Procedures: what a recipe can run."""
+
+from __future__ import annotations
+
+from reluscope.entries import Procedure
+from reluscope.hookspecs import hookimpl
+
+
+@hookimpl
+def reluscope_procedures() -> list[Procedure]:
+    """Return the built-in procedures."""
+    return [
+        Procedure(
+            name="train",
+            summary="Train a classifier and measure it as it learns.",
+            definition="reluscope_plugins.procedures.train:train",
+            groups={
+                "data": "samples of each split and class, class names, normalisation constants",
+                "epoch": "loss and accuracy of each split, the learning rate and the metrics, after each epoch",
+                "step": "the learning rate and the loss of the batch, at each optimizer step",
+                "every_k_epochs": "metrics measured every k epochs",
+                "every_k_steps": "metrics measured every k optimizer steps",
+            },
+        )
+    ]

@@ -1,0 +1,319 @@
+"""Train a classifier and measure it as it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from reluscope.measurement import measure
+
+from reluscope import random_state
+from reluscope.cadence import Cadence
+from reluscope.entries import Metric
+from reluscope.errors import ObservationError, RecipeError
+from reluscope.runner import Diverged
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+    from reluscope.recipe import Choice
+    from reluscope.runner import Context
+
+SPLITS = ("train", "validation", "test")
+# streams of random draws, so that adding draws to one leaves the others as they are
+_WEIGHTS, _ORDER = 1, 2
+
+
+def train(
+    context: Context,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    evaluation_batch_size: int = 1000,
+    device: str = "auto",
+) -> None:
+    """Train a classifier by cross entropy and measure it as it learns.
+
+    Writes the groups `epoch` (loss and accuracy of each split, the metrics, from epoch 0, before training) and `step`
+    (the rate in force and the loss of the batch), and one group for each other cadence of a metric.
+
+    Args:
+        context: The recipe's point: data set, architecture, optimizer, scheduler, metrics.
+        epochs: How often each training sample is seen.
+        batch_size: Samples of an optimizer step.
+        evaluation_batch_size: Samples of a forward pass when measuring.
+        device: Where to train: `"cpu"`, `"cuda"`, ..., or `"auto"`, which takes a GPU where there is one.
+
+    Raises:
+        RecipeError: If epochs or batch sizes are below 1, or the recipe lacks a choice that training needs.
+        Diverged: If the loss leaves the finite numbers.
+    """
+    for key, value in (
+        ("epochs", epochs),
+        ("batch_size", batch_size),
+        ("evaluation_batch_size", evaluation_batch_size),
+    ):
+        if value < 1:
+            raise RecipeError(f"{key} = {value}: expected at least 1")
+    _Training(context, epochs, batch_size, evaluation_batch_size, _device(device)).run()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """Metrics that are measured at the same times on the same samples."""
+
+    cadence: Cadence
+    split: str
+    samples: int | None
+    metrics: list[Metric]
+
+
+class _Training:
+    """One training: the model and its surroundings, and where in the data it is."""
+
+    def __init__(
+        self, context: Context, epochs: int, batch_size: int, evaluation_batch_size: int, device: torch.device
+    ) -> None:
+        self.context = context
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.device = device
+        self.requests = _requests(context)
+        dataset = context.choice("dataset")
+        entry = context.lab.datasets[dataset.name]
+        self.data = {split: entry.load(split, context.data_root, **dataset.parameters) for split in SPLITS}
+        architecture = context.choice("architecture")
+        self.model = context.lab.architectures[architecture.name].build(
+            seed=context.seed(_WEIGHTS), **architecture.parameters
+        )
+        self.model.to(device)
+        size = len(self.data["train"])  # type: ignore[arg-type]
+        self.batches = math.ceil(size / batch_size)
+        if size % batch_size == 1 and any(
+            isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in self.model.modules()
+        ):
+            raise RecipeError(
+                f"batch_size = {batch_size}: the last of {size} training samples is a batch of one, which batch norm "
+                "cannot train on; choose another batch_size"
+            )
+        self.optimizer = _optimizer(context.choice("optimizer"), self.model)
+        scheduler = context.choice("scheduler")
+        self.scheduler = context.lab.schedulers[scheduler.name].build(
+            self.optimizer, total_steps=epochs * self.batches, model=self.model, **scheduler.parameters
+        )
+        self.epoch, self.batch = 0, 0
+        self.pending: list[tuple[int, float, float]] = []
+        if context.state is not None:
+            self._load(context.state)
+
+    def run(self) -> None:
+        if self.epoch == 0 and self.batch == 0:
+            self.context.record("data", _description(self.data))
+            self._measure(at_epoch=True)
+        while self.epoch < self.epochs:
+            self._train_epoch()
+            self.epoch, self.batch = self.epoch + 1, 0
+            self._measure(at_epoch=True)
+            if self.epoch < self.epochs:
+                self.context.checkpoint(self._state)
+        self._record_steps()
+
+    @property
+    def step(self) -> int:
+        """Number of optimizer steps taken."""
+        return self.epoch * self.batches + self.batch
+
+    def _train_epoch(self) -> None:
+        generator = torch.Generator().manual_seed(self.context.seed(_ORDER, self.epoch))
+        order = torch.randperm(len(self.data["train"]), generator=generator)  # type: ignore[arg-type]
+        self.model.train()
+        remaining = order[self.batch * self.batch_size :]
+        for inputs, labels in _batches(self.data["train"], remaining, self.batch_size):
+            self._step(inputs.to(self.device), labels.to(self.device))
+            self.batch += 1
+            self.context.advance(self.step / (self.epochs * self.batches))
+            self._measure(at_epoch=False)
+            if self.batch < self.batches:
+                self.context.checkpoint(self._state)
+
+    def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        self.optimizer.zero_grad(set_to_none=True)
+        output = self.model(inputs)
+        if not isinstance(output, torch.Tensor) or output.ndim != 2:
+            got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+            raise RecipeError(
+                f"architecture: its output is {got}, expected logits (sample, class); pass what makes it return them, "
+                "such as aux_logits = false"
+            )
+        loss = torch.nn.functional.cross_entropy(output, labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(f"the loss is {value} at step {self.step}, with learning rate {rate:.4g}; lower the rate")
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.pending.append((self.step + 1, rate, value))
+
+    def _measure(self, *, at_epoch: bool) -> None:
+        for group, requests in _due(self.requests, self.epoch if at_epoch else None, self.step):
+            parts: list[xr.Dataset] = []
+            for request in requests:
+                loader = _batches(
+                    self.data[request.split],
+                    torch.arange(min(request.samples or 2**62, len(self.data[request.split]))),  # type: ignore[arg-type]
+                    self.evaluation_batch_size,
+                )
+                try:
+                    found = measure(self.model, loader, request.metrics, lab=self.context.lab, device=self.device)
+                except ObservationError as error:
+                    if _finite(self.model):
+                        raise
+                    raise Diverged(
+                        f"weights are no longer finite at step {self.step} ({error}); lower the rate"
+                    ) from error
+                parts.append(_named(found, request))
+            dim, label = ("epoch", self.epoch) if at_epoch else ("step", self.step)
+            data = xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts").expand_dims(
+                {dim: [label]}
+            )
+            if at_epoch:
+                data = data.assign_coords(
+                    step=("epoch", [self.step], {"long_name": "Optimizer steps taken", "units": "1"})
+                )
+            if group == "epoch":
+                rate = float(self.optimizer.param_groups[0]["lr"])
+                data["rate"] = ("epoch", [rate], {"long_name": "Learning rate of the next step", "units": "1"})
+            data[dim].attrs |= {"long_name": dim.capitalize(), "units": "1"}
+            self.context.record(group, data)
+
+    def _record_steps(self) -> None:
+        if not self.pending:
+            return
+        steps, rates, losses = (np.array(column) for column in zip(*self.pending, strict=True))
+        self.pending.clear()
+        self.context.record(
+            "step",
+            xr.Dataset(
+                {
+                    "rate": ("step", rates, {"long_name": "Learning rate in force", "units": "1"}),
+                    "batch_loss": (
+                        "step",
+                        losses,
+                        {"long_name": "Cross entropy of the training batch", "units": "nat"},
+                    ),
+                },
+                coords={"step": ("step", steps, {"long_name": "Optimizer step", "units": "1"})},
+            ),
+        )
+
+    def _state(self) -> dict[str, Any]:
+        self._record_steps()
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random": random_state.capture(),
+        }
+
+    def _load(self, state: Any) -> None:
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        random_state.restore(state["random"])
+
+
+def _requests(context: Context) -> list[_Request]:
+    always = [context.lab.metrics["loss"], context.lab.metrics["accuracy"]]
+    epochly = Cadence.parse("1 epoch")
+    requests: dict[tuple[Cadence, str, int | None], _Request] = {
+        (epochly, split, None): _Request(epochly, split, None, list(always)) for split in SPLITS
+    }
+    for choice in context.recipe.metrics:
+        cadence = Cadence.parse(choice.every)
+        request = requests.setdefault(
+            (cadence, choice.split, choice.samples), _Request(cadence, choice.split, choice.samples, [])
+        )
+        metric = context.lab.metrics[choice.name].bind(**choice.parameters)
+        if metric.name in (known.name for known in request.metrics):
+            raise RecipeError(
+                f"metrics: {metric.name!r} stands there twice for {choice.every} on {choice.split}; keep one"
+            )
+        request.metrics.append(metric)
+    return list(requests.values())
+
+
+def _due(requests: list[_Request], epoch: int | None, step: int) -> Iterator[tuple[str, list[_Request]]]:
+    groups: dict[str, list[_Request]] = {}
+    for request in requests:
+        if request.cadence.due(epoch=epoch, step=step):
+            groups.setdefault(request.cadence.group, []).append(request)
+    yield from groups.items()
+
+
+def _named(found: xr.Dataset, request: _Request) -> xr.Dataset:
+    names = {name: f"{request.split}_{name}" for name in ("loss", "accuracy") if name in found}
+    for name, variable in found.data_vars.items():
+        variable.attrs["split"] = request.split
+        if name in names:
+            variable.attrs["long_name"] = f"{request.split.capitalize()} {name}"
+    return found.rename(names)
+
+
+def _batches(data: Dataset[Any], order: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for chosen in order.split(batch_size):
+        if isinstance(data, torch.utils.data.TensorDataset):
+            yield data[chosen]
+        else:
+            yield torch.utils.data.default_collate([data[int(index)] for index in chosen])
+
+
+def _optimizer(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:
+    known = {
+        name.lower(): value
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value) and name != "Optimizer"
+    }
+    if choice.name not in known:
+        near = difflib.get_close_matches(choice.name, known, n=1)
+        raise RecipeError(
+            f"optimizer.name = {choice.name!r}: unknown. "
+            + (f"Did you mean {near[0]!r}?" if near else f"Known: {sorted(known)}.")
+        )
+    parameters = {("lr" if key == "learning_rate" else key): value for key, value in choice.parameters.items()}
+    takes = inspect.signature(known[choice.name]).parameters
+    for key in parameters:
+        if key not in takes:
+            raise RecipeError(f"optimizer.{key}: {choice.name} has no such parameter; it takes {sorted(takes)[:-1]}")
+    try:
+        optimizer: torch.optim.Optimizer = known[choice.name](model.parameters(), **parameters)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"optimizer: {choice.name} with {choice.parameters}: {error}") from error
+    return optimizer
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise RecipeError(
+            f"device = {name!r}: {reason}; expected 'auto', 'cpu', or a device that this machine has"
+        ) from error
+
+
+def _finite(model: torch.nn.Module) -> bool:
+    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
