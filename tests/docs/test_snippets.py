@@ -1,11 +1,10 @@
-"""Every Python snippet in the README and the documentation runs, and every command in them exists."""
+"""Every Python snippet in the README and the documentation runs, every command exists, every recipe is one."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import sys
-import types
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,51 +13,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"python": "python", "{code-block} python": "python", "console": "console", "{code-block} console": "console"}
 
 
-def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
-    """Yield each fenced block of one language with the number of the line it starts on."""
-    text = page.read_text(encoding="utf-8")
-    for match in FENCE.finditer(text):
-        if LANGUAGES.get(match["info"].strip()) == language:
-            yield text.count("\n", 0, match.start("body")) + 1, match["body"]
+def pages_with(fence: str) -> list[Path]:
+    return [page for page in PAGES if re.search(rf"^`{{3,}}{fence}$", page.read_text(encoding="utf-8"), re.MULTILINE)]
 
 
-def with_language(language: str) -> list[Path]:
-    return [page for page in PAGES if any(blocks(page, language))]
+@pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.name)
+def test_python_snippets_run(page: Path, run_page) -> None:
+    run_page(page)
 
 
-def run_page(page: Path) -> None:
-    """Run a page's Python blocks in their order, as one module."""
-    module = types.ModuleType(f"snippets_of_{page.stem.lower()}")
-    sys.modules[module.__name__] = module
-    try:
-        for line, body in blocks(page, "python"):
-            # Blank lines in front, so that a traceback shows the page's own line.
-            exec(compile("\n" * (line - 1) + body, str(page), "exec"), module.__dict__)
-    finally:
-        del sys.modules[module.__name__]
-
-
-@pytest.mark.parametrize("page", with_language("python"), ids=lambda page: page.name)
-def test_python_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.chdir(tmp_path)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        run_page(page)
-
-
-def commands(page: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the words of every `reluscope` command in a page's console blocks."""
-    for start, body in blocks(page, "console"):
-        for offset, line in enumerate(re.sub(r"\\\n", " ", body).splitlines()):
-            words = shlex.split(line.removeprefix("$ "), comments=True) if line.startswith("$ ") else []
-            if words and Path(words[0]).name == "reluscope":
-                yield start + offset, words[1:]
+def commands(body: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the words of every `reluscope` command in a console block."""
+    for offset, line in enumerate(re.sub(r"\\\n", " ", body).splitlines()):
+        words = shlex.split(line.removeprefix("$ "), comments=True) if line.startswith("$ ") else []
+        if words and Path(words[0]).name == "reluscope":
+            yield offset, words[1:]
 
 
 def check_command(group: click.Command, words: list[str]) -> None:
@@ -80,18 +51,65 @@ def check_command(group: click.Command, words: list[str]) -> None:
     group.make_parser(context).parse_args(list(words))
 
 
-@pytest.mark.parametrize("page", with_language("console"), ids=lambda page: page.name)
-def test_commands_exist(page: Path) -> None:
+def command_tree() -> click.Group:
     from reluscope import cli
 
-    for line, words in commands(page):
-        try:
-            check_command(cli.commands, words)
-        except click.UsageError as error:
-            pytest.fail(f"{page.name}:{line}: reluscope {shlex.join(words)}: {error.format_message()}")
+    (tree,) = (value for value in vars(cli).values() if isinstance(value, click.Group))
+    return tree
 
 
-def test_a_wrong_snippet_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.name)
+def test_commands_exist(page: Path, blocks) -> None:
+    for start, body in blocks(page, "console"):
+        for offset, words in commands(body):
+            try:
+                check_command(command_tree(), words)
+            except click.UsageError as error:
+                pytest.fail(f"{page.name}:{start + offset}: reluscope {shlex.join(words)}: {error.format_message()}")
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    tree = command_tree()
+    context = click.Context(tree)
+    for name in tree.list_commands(context):
+        command = tree.get_command(context, name)
+        assert command is not None
+        if command.hidden:
+            continue
+        assert re.search(rf"^## `reluscope {re.escape(name)}", text, re.MULTILINE), f"commands.md has no section on {name}"
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("--"):
+                    assert option in text, f"commands.md does not mention {option} of {name}"
+
+
+@pytest.mark.parametrize("page", pages_with("toml"), ids=lambda page: page.name)
+def test_whole_recipes_are_valid(page: Path, blocks) -> None:
+    import reluscope as rs
+    from reluscope import recipe
+
+    for line, body in blocks(page, "toml"):
+        table = tomllib.loads(body)
+        if "procedure" in table:
+            if {choice["name"] for choice in table.get("metrics", [])} - set(rs.Lab().metrics):
+                continue  # of a plugin that the page makes, and that its own test installs
+            plan = recipe.load(table, lab=rs.Lab(), name=f"{page.name}:{line}")
+            assert plan.points
+
+
+def test_every_key_of_a_recipe_is_documented() -> None:
+    import reluscope as rs
+    from reluscope import recipe
+
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    keys = {*recipe.Recipe.model_fields, *recipe.MetricChoice.model_fields, *recipe.Expected.model_fields}
+    keys |= set(rs.Lab().procedures["train"].parameters())
+    undocumented = {key for key in keys - {"parameters"} if f"`{key}`" not in text}
+    assert not undocumented
+
+
+def test_a_wrong_snippet_fails(tmp_path: Path, run_page) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n```python\nx = 1\n```\n\nText.\n\n```python\nassert x == 2\n```\n", encoding="utf-8")
     with pytest.raises(AssertionError) as caught:
@@ -108,6 +126,7 @@ def test_a_wrong_command_fails() -> None:
     @click.option("--out")
     def show(name: str, out: str) -> None: ...
 
+    assert list(commands("$ reluscope show x \\\n    --out y\nprinted\n")) == [(0, ["show", "x", "--out", "y"])]
     check_command(group, ["show", "x", "--out", "y"])
     check_command(group, ["--help"])
     for words in (["shoe"], ["show", "x", "--aut", "y"], ["--halp"]):
