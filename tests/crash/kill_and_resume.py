@@ -1,8 +1,8 @@
-"""Kill a training run at random moments, resume it, and compare with the run that was never killed: `make crash-test`.
+"""Kill a training run at random moments, resume it, compare it with the run that was never killed: `make crash-test`.
 
-For each trial: start the run, send SIGKILL after a random delay, open what is left, resume, and compare. It passes where
-every resumed archive has data variables equal bit for bit to those of the reference, and where what is left after the kill
-is a gapless beginning of the reference that reaches to the last flush.
+For each trial: start the run, send SIGKILL after a random delay, open what is left, resume, and compare. It passes
+where every resumed archive has data variables equal bit for bit to those of the reference, and where what is left
+after the kill is a gapless beginning of the reference that reaches to the last flush.
 """
 
 from __future__ import annotations

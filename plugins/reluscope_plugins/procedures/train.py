@@ -271,6 +271,28 @@ def _named(found: xr.Dataset, request: _Request) -> xr.Dataset:
     return found.rename(names)
 
 
+def _description(data: dict[str, Dataset[Any]]) -> xr.Dataset:
+    # samples of each split and class, class names, normalisation constants
+    found = xr.Dataset()
+    known = data["train"]
+    names = tuple(getattr(known, "classes", ()))
+    for split, samples in data.items():
+        about = {"long_name": f"Samples of the {split} split", "units": "1", "split": split}
+        if isinstance(samples, torch.utils.data.TensorDataset):
+            counts = torch.bincount(samples.tensors[1], minlength=len(names)).numpy()
+            found[f"{split}_samples"] = ("class", counts, about)
+        else:
+            found[f"{split}_samples"] = ((), len(samples), about)  # type: ignore[arg-type]
+    if names:
+        found = found.assign_coords({"class": ("class", list(names), {"long_name": "Class", "units": "1"})})
+    for key, long_name in (("mean", "subtracted from"), ("std", "that divides")):
+        constants = np.asarray(getattr(known, key, ()), dtype=np.float64)
+        if constants.size:
+            about = {"long_name": f"Normalisation constant {long_name} each channel", "units": "1"}
+            found[f"normalisation_{key}"] = ("feature", constants, about)
+    return found
+
+
 def _batches(data: Dataset[Any], order: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     for chosen in order.split(batch_size):
         if isinstance(data, torch.utils.data.TensorDataset):
