@@ -1,0 +1,234 @@
+"""Labels for what a metric gives: dims, coordinates, attributes; and the check that it is as declared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from reluscope.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from reluscope.entries import Metric
+
+Layout = Mapping[str, list[Any]]
+"""Site to `[call number, activation, smooth, units]`, in the order of the calls."""
+
+ROUNDING = 1e-6
+"""How far a value may leave its declared range, relative to the range's end: a few float32 roundings of a mean."""
+
+
+def to_numpy(metric: Metric, site: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Turn a number, array or tensor into float64.
+
+    Args:
+        metric: For the message.
+        site: For the message, empty where there is none.
+        value: What the metric gave.
+
+    Returns:
+        The values.
+
+    Raises:
+        PluginError: If it is not numeric.
+    """
+    if hasattr(value, "detach"):  # a tensor, on any device, also bfloat16, which NumPy does not know
+        value = value.detach().double().cpu().numpy()
+    try:
+        array: np.ndarray[Any, np.dtype[np.float64]] = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        where = f" at site {site!r}" if site else ""
+        raise PluginError(
+            f"metric {metric.name!r}: got {type(value).__name__}{where}, expected a number, an array or a tensor"
+        ) from error
+    return array
+
+
+def plain_fault(value: Any, path: str = "") -> str:
+    """Say what in a state is not plain data.
+
+    Args:
+        value: The state.
+        path: Where it lies, for the message.
+
+    Returns:
+        Empty where all is plain; else the type and the place, such as `"a Tensor at ['sum']"`.
+
+    Example:
+        >>> plain_fault({"sum": np.zeros(3), "seen": {1, 2}})
+        "a set at ['seen']"
+    """
+    if isinstance(value, dict):
+        odd = next((key for key in value if not isinstance(key, str)), None)
+        if odd is not None:
+            return f"the key {odd!r}, which is not a string,{' at ' + path if path else ''}"
+        return next(filter(None, (plain_fault(item, f"{path}[{key!r}]") for key, item in value.items())), "")
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, (plain_fault(item, f"{path}[{index}]") for index, item in enumerate(value))), "")
+    if isinstance(value, (np.ndarray, np.generic)):
+        if value.dtype.kind in "biufcU":
+            return ""
+        return f"an array of dtype {value.dtype}{' at ' + path if path else ''}"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return ""
+    return f"a {type(value).__name__}{' at ' + path if path else ''}"
+
+
+def label(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
+    """Label what a metric gave.
+
+    Args:
+        metric: What was measured.
+        values: A labelled array, which must be as declared; a mapping from site to values for dims that begin with
+            `site` or `unit` (a site left out, or None, becomes NaN); else a number or an array.
+        layout: The sites.
+
+    Returns:
+        The labelled array in float64.
+
+    Raises:
+        PluginError: If dims, shapes or units are not as declared.
+    """
+    if isinstance(values, xr.DataArray):
+        array = _relabel(metric, values)
+    elif metric.dims[:1] in (("site",), ("unit",)):
+        array = _by_site(metric, values, layout)
+    else:
+        if isinstance(values, Mapping):
+            raise PluginError(f"metric {metric.name!r}: got a mapping, expected one value for dims {metric.dims}")
+        block = to_numpy(metric, "", values)
+        if block.ndim != len(metric.dims):
+            raise PluginError(
+                f"metric {metric.name!r}: got values of shape {block.shape}, expected {len(metric.dims)} dims "
+                f"{metric.dims} as declared; mend the metric or its declaration"
+            )
+        if np.isnan(block).any():
+            raise PluginError(f"metric {metric.name!r}: gave NaN on finite inputs; mend the metric")
+        array = xr.DataArray(block, dims=metric.dims)
+    array.name = metric.name
+    array.attrs = {"long_name": metric.summary.rstrip("."), "units": metric.units}
+    if metric.params:
+        array.attrs["parameters"] = json.dumps(dict(metric.params), default=str, sort_keys=True)
+    return array
+
+
+def check_values(metric: Metric, array: xr.DataArray) -> xr.DataArray:
+    """See to it that values are finite and within the declared range.
+
+    Args:
+        metric: What was measured.
+        array: The labelled result; NaN marks what is missing and was put there by `label`, or by the metric itself
+            where it labels by hand.
+
+    Returns:
+        The same, with what left the range by rounding alone set to its end.
+
+    Raises:
+        PluginError: If a value is infinite or outside the range.
+    """
+    values = array.values
+    if np.isinf(values).any():
+        raise PluginError(
+            f"metric {metric.name!r}: gave an infinite value{_place(array, np.isinf(values))} on finite inputs; "
+            "mend the metric"
+        )
+    for end, sign, words in ((metric.minimum, -1.0, "below its minimum"), (metric.maximum, 1.0, "above its maximum")):
+        if end is None:
+            continue
+        outside = sign * (values - end) > ROUNDING * max(1.0, abs(end))
+        if outside.any():
+            raise PluginError(
+                f"metric {metric.name!r}: gave {float(values[outside].flat[0])!r}{_place(array, outside)}, "
+                f"{words} {end}; mend the metric or its declared range"
+            )
+    if metric.minimum is None and metric.maximum is None:
+        return array
+    return array.clip(metric.minimum, metric.maximum, keep_attrs=True)
+
+
+def _relabel(metric: Metric, array: xr.DataArray) -> xr.DataArray:
+    if tuple(array.dims) != tuple(metric.dims):
+        raise PluginError(
+            f"metric {metric.name!r}: gave dims {tuple(array.dims)}, expected {tuple(metric.dims)} as declared; mend "
+            "the metric or its declaration"
+        )
+    if array.attrs.get("units", metric.units) != metric.units:
+        raise PluginError(
+            f"metric {metric.name!r}: gave units {array.attrs['units']!r}, expected {metric.units!r} as declared; mend "
+            "the metric or its declaration"
+        )
+    return array.astype(np.float64)
+
+
+def _by_site(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
+    if not isinstance(values, Mapping):
+        raise PluginError(
+            f"metric {metric.name!r}: got {type(values).__name__}, expected a mapping from site to values for dims "
+            f"{metric.dims}; mend finish"
+        )
+    unknown = next((site for site in values if site not in layout), None)
+    if unknown is not None:
+        raise PluginError(f"metric {metric.name!r}: unknown site {unknown!r}. {nearest(str(unknown), layout)}")
+    per_unit = metric.dims[0] == "unit"
+    rest = len(metric.dims) - 1
+    given = {site: to_numpy(metric, site, value) for site, value in values.items() if value is not None}
+    tail: tuple[int, ...] = (0,) * rest
+    for site, block in given.items():
+        head: tuple[int, ...] = (layout[site][3],) if per_unit else ()
+        tail = block.shape[len(head) :] if site == next(iter(given)) else tail
+        if block.shape != (*head, *tail) or len(tail) != rest:
+            raise PluginError(
+                f"metric {metric.name!r}: values of shape {block.shape} at site {site!r}, expected "
+                f"{f'one for each of its {layout[site][3]} units' if per_unit else 'one for the site'} with dims "
+                f"{metric.dims} as declared; mend the metric or its declaration"
+            )
+        if np.isnan(block).any():
+            raise PluginError(
+                f"metric {metric.name!r}: gave NaN at site {site!r} on finite inputs; mend the "
+                "metric, or leave out a site that has no value"
+            )
+    blocks = []
+    for name, (_, _, _, units) in layout.items():
+        shape = (units if per_unit else 1, *tail)
+        blocks.append(given[name].reshape(shape) if name in given else np.full(shape, np.nan))
+    data = np.concatenate(blocks) if blocks else np.zeros((0, *tail))
+    return xr.DataArray(data, dims=metric.dims, coords=_coordinates(layout, per_unit))
+
+
+def _coordinates(layout: Layout, per_unit: bool) -> dict[str, Any]:
+    if per_unit:
+        units = [units for *_, units in layout.values()]
+        return {
+            "unit_site": ("unit", np.repeat(_text(layout), units), {"long_name": "site of the unit"}),
+            "neuron": (
+                "unit",
+                np.concatenate([np.arange(count) for count in units] or [np.zeros(0)]).astype(np.int64),
+                {"long_name": "index of the unit in its site"},
+            ),
+        }
+    return {
+        "site": ("site", _text(layout), {"long_name": "activation site: module path # call number"}),
+        "activation": ("site", _text([row[1] for row in layout.values()]), {"long_name": "activation function"}),
+        "smooth": (
+            "site",
+            np.array([row[2] for row in layout.values()], dtype=bool),
+            {"long_name": "whether the activation is smooth, so that its pattern is thresholded at zero"},
+        ),
+    }
+
+
+def _text(names: Any) -> np.ndarray[Any, np.dtype[np.str_]]:
+    return np.array(list(names), dtype=np.str_)
+
+
+def _place(array: xr.DataArray, where: np.ndarray[Any, Any]) -> str:
+    if not array.ndim:
+        return ""
+    first = tuple(int(index) for index in np.argwhere(where)[0])
+    coordinate = {"site": "site", "unit": "unit_site"}.get(str(array.dims[0]), "")
+    if coordinate in array.coords:
+        return f" at site {str(array.coords[coordinate].values[first[0]])!r}"
+    return f" at index {first}"

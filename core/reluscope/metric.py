@@ -1,0 +1,220 @@
+"""A metric is a monoid: the states of batches merge in any order, and a finished state is a labelled array.
+
+What a state of the kernel holds is plain data (nested dicts and lists of numbers, strings, numpy arrays): it can be
+written to a checkpoint, sent between processes and merged there. It carries the layout of the sites, so that `finish`
+can label without the network.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from reluscope.errors import ObservationError, PluginError, ReluscopeError, nearest
+from reluscope.labelling import check_values, label, plain_fault, to_numpy
+
+if TYPE_CHECKING:
+    from reluscope.entries import Metric
+    from reluscope.observation import Observation
+
+State = dict[str, Any]
+"""`{"metric": name, "samples": int, "sites": {site: [index, activation, smooth, units]}, "value": ...}`."""
+
+
+def measure(metric: Metric, observation: Observation) -> State:
+    """Measure one batch.
+
+    Args:
+        metric: What to measure.
+        observation: What one forward pass showed.
+
+    Returns:
+        A state, to be merged with those of other batches.
+
+    Raises:
+        ObservationError: If the metric needs targets and the observation has none.
+        PluginError: If the metric raises, or its state is not plain data.
+    """
+    if "targets" in metric.needs and observation.target is None:
+        raise ObservationError(
+            f"metric {metric.name!r} needs targets, got inputs alone; pass batches of (x, y), or observe(..., target=y)"
+        )
+    if _is_class(metric):
+        value = _call(metric, "measure", _instance(metric).measure, observation)
+        fault = plain_fault(value)
+        if fault:
+            raise PluginError(
+                f"metric {metric.name!r}: its state holds {fault}, expected plain data (dicts and lists of numbers, "
+                "strings and numpy arrays); convert in measure, a tensor by .cpu().numpy()"
+            )
+    else:
+        returned = _call(metric, "measure", metric.implementation(), observation, **metric.params)
+        value = _weigh(metric, returned, observation)
+    return {
+        "metric": metric.name,
+        "samples": int(observation.samples),
+        "sites": {
+            name: [index, str(site.activation), bool(site.smooth), int(site.units)]
+            for index, (name, site) in enumerate((name, observation.site[name]) for name in observation.sites)
+        },
+        "value": value,
+    }
+
+
+def merge(metric: Metric, first: State | None, second: State | None) -> State | None:
+    """Merge two states; None is the identity.
+
+    Args:
+        metric: What was measured.
+        first: A state, or None.
+        second: A state, or None.
+
+    Returns:
+        The state of both together.
+
+    Raises:
+        PluginError: If a state is of another metric, or the metric raises.
+    """
+    _check_owner(metric, first)
+    _check_owner(metric, second)
+    if first is None or second is None:
+        return second if first is None else first
+    sites = _merge_sites(metric, first["sites"], second["sites"])
+    if _is_class(metric):
+        value = _call(metric, "merge", _instance(metric).merge, first["value"], second["value"])
+        fault = plain_fault(value)
+        if fault:
+            raise PluginError(f"metric {metric.name!r}: merge gave {fault}, expected plain data as measure gives")
+    else:
+        value = {
+            key: [_add(metric, key, *pair) for pair in zip(one, other, strict=True)] if one and other else one or other
+            for key in [*first["value"], *(key for key in second["value"] if key not in first["value"])]
+            for one, other in [(first["value"].get(key), second["value"].get(key))]
+        }
+    return {"metric": metric.name, "samples": first["samples"] + second["samples"], "sites": sites, "value": value}
+
+
+def finish(metric: Metric, state: State | None) -> xr.DataArray:
+    """Turn a state into a labelled array.
+
+    Args:
+        metric: What was measured.
+        state: The state of all that was measured.
+
+    Returns:
+        The result in float64, with dims, units, long_name and coordinates. Values that leave the declared range by
+        rounding alone are set to its end.
+
+    Raises:
+        ObservationError: If nothing was measured.
+        PluginError: If the metric raises, or what it gives is not as declared: dims, units, range, finite values.
+    """
+    if state is None:
+        raise ObservationError(f"metric {metric.name!r}: nothing was measured; pass at least one batch")
+    _check_owner(metric, state)
+    if _is_class(metric):
+        values = _call(metric, "finish", _instance(metric).finish, state["value"])
+    else:
+        means = {key: total / weight for key, (total, weight) in state["value"].items()}
+        values = means if _by_site(metric) else means[""]
+    array = label(metric, values, state["sites"])
+    return check_values(metric, array)
+
+
+def _is_class(metric: Metric) -> bool:
+    return inspect.isclass(metric.implementation())
+
+
+def _check_owner(metric: Metric, state: State | None) -> None:
+    if state is not None and state["metric"] != metric.name:
+        raise PluginError(
+            f"metric {metric.name!r}: got a state of {state['metric']!r}; merge and finish only its own states"
+        )
+
+
+def _by_site(metric: Metric) -> bool:
+    return bool({"site", "unit"} & set(metric.dims))
+
+
+def _instance(metric: Metric) -> Any:
+    definition = metric.implementation()
+    for method in ("measure", "merge", "finish"):
+        if not callable(getattr(definition, method, None)):
+            raise PluginError(
+                f"metric {metric.name!r}: class {definition.__name__} has no method {method!r}, expected measure, "
+                "merge and finish; write it"
+            )
+    return _call(metric, "its constructor", definition, **metric.params)
+
+
+def _call(metric: Metric, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except ReluscopeError:
+        raise
+    except Exception as error:  # third-party code may raise anything; the cause stays chained
+        reason = " ".join(str(error).split())
+        raise PluginError(
+            f"metric {metric.name!r}: {what} raised {type(error).__name__}: {reason}; expected it to work on every "
+            "observation; mend the metric or leave it out"
+        ) from error
+
+
+def _weigh(metric: Metric, returned: Any, observation: Observation) -> dict[str, list[Any]]:
+    # Site to [weighted sum, weight]; one value without a site stands under the name "".
+    if isinstance(returned, xr.DataArray):
+        raise PluginError(
+            f"metric {metric.name!r}: its function returned a DataArray, expected a number or a mapping from site to "
+            "values, which are averaged; write a class with measure, merge and finish to label by hand"
+        )
+    if not _by_site(metric):
+        if isinstance(returned, Mapping):
+            raise PluginError(
+                f"metric {metric.name!r}: got a mapping, but its dims {metric.dims} hold neither 'site' nor 'unit'; "
+                "return one value or declare the dim"
+            )
+        weight = int(observation.samples)
+        return {"": [to_numpy(metric, "", returned) * weight, weight]}
+    if not isinstance(returned, Mapping):
+        raise PluginError(
+            f"metric {metric.name!r}: got {type(returned).__name__}, expected a mapping from site to values for dims "
+            f"{metric.dims}; return {{site: ... for site in observation.sites}}"
+        )
+    sums: dict[str, list[Any]] = {}
+    for site, value in returned.items():
+        if site not in observation.sites:
+            raise PluginError(f"metric {metric.name!r}: unknown site {site!r}. {nearest(str(site), observation.sites)}")
+        rows = int(observation.preactivation[site].shape[0])
+        if value is not None:
+            sums[site] = [to_numpy(metric, site, value) * rows, rows]
+    return sums
+
+
+def _add(metric: Metric, key: str, first: Any, second: Any) -> Any:
+    if np.shape(first) != np.shape(second):
+        where = f" at site {key!r}" if key else ""
+        raise PluginError(
+            f"metric {metric.name!r}: values{where} of shapes {np.shape(first)} and {np.shape(second)} in two batches, "
+            "expected one shape for all; a mean over samples must not keep the sample dim"
+        )
+    return first + second
+
+
+def _merge_sites(metric: Metric, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
+    # The least call number decides the order, which makes the join associative and commutative.
+    if first == second:
+        return {name: list(site) for name, site in first.items()}
+    joined: dict[str, list[Any]] = {}
+    for name in {**first, **second}:
+        one, other = first.get(name, second.get(name)), second.get(name, first.get(name))
+        if one is None or other is None or list(one[1:]) != list(other[1:]):
+            raise ObservationError(
+                f"metric {metric.name!r}: site {name!r} is {one} in one state and {other} in another (call number, "
+                "activation, smooth, units); merge only states of one network"
+            )
+        joined[name] = [min(one[0], other[0]), *one[1:]]
+    return dict(sorted(joined.items(), key=lambda item: (item[1][0], item[0])))
