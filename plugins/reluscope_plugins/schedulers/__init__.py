@@ -1,1 +1,37 @@
-"""To be filled."""
+"""Learning-rate schedules, each stepped once after every optimizer step."""
+
+from __future__ import annotations
+
+from reluscope.entries import Scheduler
+from reluscope.hookspecs import hookimpl
+
+
+@hookimpl
+def reluscope_schedulers() -> list[Scheduler]:
+    """Return the schedules that need no look at the network.
+
+    Returns:
+        Their entries.
+    """
+    return [
+        Scheduler(
+            name="constant",
+            summary="The learning rate stays as it is",
+            definition="reluscope_plugins.schedulers.constant:constant",
+        ),
+        Scheduler(
+            name="step_decay",
+            summary="The learning rate is divided by ten at each of a few milestones",
+            definition="reluscope_plugins.schedulers.step_decay:step_decay",
+        ),
+        Scheduler(
+            name="one_cycle",
+            summary="One rise to a peak and one long fall to almost nothing",
+            definition="reluscope_plugins.schedulers.one_cycle:one_cycle",
+        ),
+        Scheduler(
+            name="cyclic",
+            summary="The learning rate goes up and down between two values in a zigzag",
+            definition="reluscope_plugins.schedulers.cyclic:cyclic",
+        ),
+    ]
