@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from reluscope.observation import Observation
-    from reluscope.runner import Context
+    from reluscope.context import Context
 
 Target = Callable[..., Any] | str
 """An implementation, or where to find it: `"package.module:name"`."""

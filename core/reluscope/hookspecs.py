@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         Regularizer,
         Scheduler,
     )
-    from reluscope.runner import Record
+    from reluscope.context import Record
 
 hookspec = pluggy.HookspecMarker("reluscope")
 hookimpl = pluggy.HookimplMarker("reluscope")

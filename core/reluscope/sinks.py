@@ -12,7 +12,7 @@ from reluscope.registry import PluginWarning
 
 if TYPE_CHECKING:
     from reluscope.lab import Lab
-    from reluscope.runner import Record
+    from reluscope.context import Record
 
 
 class Sinks:

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import xarray as xr
-from reluscope.measurement import measure
 
 from reluscope import random_state
 from reluscope.cadence import Cadence
+from reluscope.context import Diverged
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError, RecipeError
-from reluscope.runner import Diverged
+from reluscope.measurement import measure
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
+    from reluscope.context import Context
     from reluscope.recipe import Choice
-    from reluscope.runner import Context
 
 SPLITS = ("train", "validation", "test")
 # streams of random draws, so that adding draws to one leaves the others as they are
