@@ -4,7 +4,7 @@ import importlib.metadata
 
 project = "reluscope"
 author = "The reluscope developers"
-copyright = "2026, The reluscope developers"  # noqa: A001
+copyright = "2026, The reluscope developers"
 release = importlib.metadata.version("reluscope")
 version = release
 

@@ -126,4 +126,3 @@ def test_reluscope_experiments(page_lab: rs.Lab) -> None:
 def test_reluscope_claims(page_lab: rs.Lab) -> None:
     claim = only(page_lab, "claims")
     assert claim.implementation()(-2.0)
-

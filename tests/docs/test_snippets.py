@@ -77,7 +77,9 @@ def test_every_command_and_option_is_documented() -> None:
         assert command is not None
         if command.hidden:
             continue
-        assert re.search(rf"^## `reluscope {re.escape(name)}", text, re.MULTILINE), f"commands.md has no section on {name}"
+        assert re.search(rf"^## `reluscope {re.escape(name)}", text, re.MULTILINE), (
+            f"commands.md has no section on {name}"
+        )
         for parameter in command.params:
             for option in parameter.opts:
                 if option.startswith("--"):

@@ -9,7 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Put together here, so that this file does not find itself.
-FORBIDDEN = ["/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "pypi" + ".org/simple", "files." + "pythonhosted", "--index" + "-url"]
+FORBIDDEN = [
+    "/wo" + "rk/",
+    "/ro" + "ot/",
+    "/ho" + "me/",
+    "pypi" + ".org/simple",
+    "files." + "pythonhosted",
+    "--index" + "-url",
+]
 BINARY = {".png", ".nc", ".npz", ".gz"}
 PACKAGES = ["core", "plugins", "catalog"]
 
@@ -38,4 +45,3 @@ def test_source_roots_hold_packages_only() -> None:
         entries = {path.name for path in (ROOT / root).iterdir() if path.name != "__pycache__"}
         stray = {name for name in entries if not (ROOT / root / name / "__init__.py").is_file()}
         assert not stray, f"{root}/ is on the import path, so {sorted(stray)} would be importable; move it"
-

@@ -76,9 +76,7 @@ def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
 def test_installed_alone_it_lists_its_entries(environment: Path) -> None:
     lab = rs.Lab()
     ours = {plugin.name for plugin in lab.plugins if plugin.distribution == "reluscope"}
-    expected = {
-        (kind, name) for kind in KINDS for name in lab.shelf(kind) if lab.origin(kind, name).name in ours
-    }
+    expected = {(kind, name) for kind in KINDS for name in lab.shelf(kind) if lab.origin(kind, name).name in ours}
     assert expected
     printed = call(environment / "venv" / "bin" / "reluscope", "list", "--json", cwd=environment)
     listed = [json.loads(line) for line in printed.splitlines()]
