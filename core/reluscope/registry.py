@@ -14,7 +14,7 @@ import pluggy
 
 from reluscope import hookspecs
 from reluscope.entries import KINDS, Entry
-from reluscope.errors import PluginError
+from reluscope.errors import PluginError, nearest
 
 GROUP = "reluscope"
 
@@ -60,7 +60,7 @@ class Registry:
         self.origin: dict[tuple[str, str], Plugin] = {}
         found = discover() if plugins is None else [(describe(plugin), plugin) for plugin in plugins]
         names: dict[str, Plugin] = {}
-        for plugin, source in found:
+        for plugin, _ in found:
             if plugin.name in names:
                 raise PluginError(
                     f"two plugins are called {plugin.name!r}: {names[plugin.name].module} "
@@ -68,6 +68,7 @@ class Registry:
                     f"({plugin.distribution or 'passed by hand'}); uninstall one or rename its entry point"
                 )
             names[plugin.name] = plugin
+        for plugin, source in found:
             self._add(plugin, source)
 
     def _add(self, plugin: Plugin, source: Any) -> None:
@@ -75,7 +76,7 @@ class Registry:
         try:
             module = source.load() if isinstance(source, importlib.metadata.EntryPoint) else source
             self.manager.register(module, name=plugin.name)
-            self.manager.check_pending()
+            self._check_hooks(plugin)
             collected = list(self._collect(plugin))
         except Exception as error:  # a plugin may raise anything; it is reported by name and the rest goes on
             if self.manager.has_plugin(plugin.name):
@@ -99,6 +100,13 @@ class Registry:
             self.entries[kind][entry.name] = entry
             self.origin[kind, entry.name] = plugin
         self.plugins.append(plugin)
+
+    def _check_hooks(self, plugin: Plugin) -> None:
+        # pluggy takes a misspelt hook in silence
+        known = [name for name in vars(hookspecs) if name.startswith("reluscope_")]
+        for caller in self.manager.get_hookcallers(self.manager.get_plugin(plugin.name)) or ():
+            if not caller.has_spec():
+                raise PluginError(f"unknown hook {caller.name!r}. {nearest(caller.name, known)}")
 
     def _collect(self, plugin: Plugin) -> Iterator[tuple[str, Entry]]:
         for kind, entry_type in KINDS.items():
