@@ -39,7 +39,8 @@ def digits(split: str, root: str | Path | None = None, *, split_seed: int = 0, n
     labels = torch.from_numpy(data.target.astype(np.int64))
     chosen = choose(split, len(labels), split_seed, dataset="digits", test_share=0.2)
     card = constants.DIGITS
-    mean, std = (card.mean, card.std) if normalise else ((0.0,), (1.0,))
-    return Samples(
-        standardise(images[chosen], mean, std), labels[chosen], name="digits", classes=card.classes, mean=mean, std=std
-    )
+    mean, std = (card.mean, card.std) if normalise else ((), ())
+    images = images[chosen]
+    if normalise:
+        images = standardise(images, mean, std)
+    return Samples(images, labels[chosen], name="digits", classes=card.classes, mean=mean, std=std)
