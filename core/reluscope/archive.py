@@ -1,0 +1,381 @@
+"""Archives: labelled results that survive a kill at any moment, go on where they stopped, and end as one file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import xarray as xr
+
+from reluscope import durable, manifest, netcdf, schema
+from reluscope.errors import ArchiveError, SchemaError
+from reluscope.inspection import MAX_BYTES, inspect
+from reluscope.joining import Record, Scalar, compact, join
+from reluscope.parts import LOCK, SUFFIX, PartsFolder, check_plain, check_record
+
+CONVENTIONS = "CF-1.12"
+
+
+class ArchiveWriter:
+    """Writes an archive bit by bit.
+
+    Until `finish`, everything lies in the folder `NAME.nc.parts/`, which `open_archive` reads at any time.
+
+    Args:
+        path: The archive to make, such as `run.nc`.
+        attrs: What the root says: `provenance` (a mapping, or JSON text) and whatever else, as text, numbers, or
+            mappings and lists, which become JSON.
+        resume: Go on with a run that was stopped; start afresh where there is none.
+
+    Attributes:
+        path: The archive.
+        finished: Whether the archive was complete already (only with `resume`): then `finish` returns it.
+
+    Raises:
+        ArchiveError: If the archive exists, another writer is at it, or the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> loss = {"loss": ("epoch", [0.5, 0.25], {"long_name": "loss", "units": "1"})}
+        >>> with ArchiveWriter(f"{folder.name}/run.nc", attrs={}) as writer:
+        ...     writer.append("epoch", xr.Dataset(loss, {"epoch": [1, 2]}), {"seed": 7})
+        ...     tree = writer.finish()
+        >>> tree["epoch/loss"].sel(seed=7, epoch=2).item()
+        0.25
+        >>> folder.cleanup()
+    """
+
+    def __init__(self, path: str | Path, *, attrs: Mapping[str, Any], resume: bool = False) -> None:
+        self.path = Path(path)
+        self.finished = False
+        self._folder = PartsFolder(self.path.with_name(self.path.name + SUFFIX))
+        self._buffer: list[Record] = []
+        self._lock: durable.Lock | None = None
+        self._keys: dict[str, frozenset[str]] = {}
+        self._attrs: dict[str, Any] = {}
+        self._parts = 0
+        self._refuse_to_overwrite(resume)
+        try:
+            self._open(_root(attrs), resume)
+        except OSError as error:
+            self._unlock()
+            if isinstance(error, ArchiveError):
+                raise
+            raise durable.failure("make", self._folder.path, error, "nothing was changed") from error
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _refuse_to_overwrite(self, resume: bool) -> None:
+        if resume:
+            return
+        for existing in (self.path, self._folder.path):
+            if existing.exists() or existing.is_symlink():
+                what = "is a finished archive" if existing == self.path else "holds a run that was not finished"
+                go_on = "" if existing == self.path else "go on with it by --resume, "
+                raise ArchiveError(
+                    f"{existing} exists and {what}; {go_on}choose another name with --out, or remove it first"
+                )
+
+    def _open(self, attrs: dict[str, Any], resume: bool) -> None:
+        if resume and self.path.exists() and not self._folder.path.exists():
+            self._attrs = {str(key): value for key, value in open_archive(self.path, max_bytes=None).attrs.items()}
+            self.finished = True
+            return
+        if self._folder.path.is_symlink():
+            raise ArchiveError(f"{self._folder.path} is a symbolic link; an archive holds its own data only; remove it")
+        self._folder.path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.path.mkdir(exist_ok=resume)
+        busy = f"another process is writing {self._folder.path}; wait for it or stop it, or choose another name"
+        self._lock = durable.Lock(self._folder.path / LOCK, busy)
+        durable.sync_folder(self._folder.path.parent)
+        stored = self._folder.read_attrs()
+        if stored is None and self._folder.count():
+            raise ArchiveError(f"{self._folder.path} has parts but no attrs.json; put it back or remove the folder")
+        if stored is not None and self.path.exists():
+            finished = open_archive(self.path, max_bytes=None)
+            if finished.attrs.get("archive_id") != stored.get("archive_id"):
+                raise ArchiveError(
+                    f"{self.path} exists and is not what {self._folder.path} would become; move one of them away"
+                )
+            self._attrs, self.finished = dict(stored), True
+            return
+        self._folder.clean()
+        checkpoint = self._folder.read_checkpoint("cpu")
+        self._parts = checkpoint[1] if checkpoint else 0
+        self._folder.drop_after(self._parts)
+        self._attrs = dict(stored or attrs)
+        self._attrs["history"] = "\n".join(filter(None, [self._attrs.get("history", ""), _history_line()]))
+        self._folder.write_attrs(self._attrs)
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What the root says: of the first run, also where this one resumes it."""
+        return dict(self._attrs)
+
+    @property
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint, with its tensors on the CPU, or None."""
+        if self.finished:
+            return None
+        loaded = self._folder.read_checkpoint("cpu")
+        return loaded[0] if loaded else None
+
+    def append(self, group: str, data: xr.Dataset, point: Mapping[str, Scalar] | None = None) -> None:
+        """Add data to what the next flush writes.
+
+        Args:
+            group: Path of the group, such as `"epoch"`.
+            data: With labels for the dim that grows. It is copied.
+            point: The point of the sweep, dim to label; the same keys for all data of a group.
+
+        Raises:
+            SchemaError: If the data is not labelled as the schema demands; nothing is added then.
+            ArchiveError: If the writer is closed or the archive finished.
+        """
+        self._check_open()
+        plain = {str(key): getattr(value, "item", lambda value=value: value)() for key, value in (point or {}).items()}
+        record = Record("/" + group.strip("/"), plain, _in_memory(data))
+        check_record(record)
+        keys = self._keys.get(record.group, frozenset(plain))
+        if keys != frozenset(plain):
+            raise SchemaError(
+                f"group {record.group!r}: the point {plain} has other keys than before ({sorted(keys)}); "
+                "use the same for all data of a group"
+            )
+        for other in self._keys:
+            if other.startswith(record.group + "/") or record.group.startswith(other + "/"):
+                raise SchemaError(f"group {record.group!r} and group {other!r} lie in one another; rename one")
+        self._keys[record.group] = keys
+        self._buffer.append(record)
+
+    def flush(self, checkpoint: Mapping[str, Any] | None = None) -> None:
+        """Write what was appended as one part, then the checkpoint; both survive a kill from then on.
+
+        Args:
+            checkpoint: Plain types and tensors, enough to go on from here. A resumed run starts from the newest one,
+                and parts after it are dropped.
+
+        Raises:
+            ArchiveError: If something cannot be written, or the checkpoint is not plain. Nothing is lost: what was
+                appended stays, and the next flush writes it.
+        """
+        self._check_open()
+        if checkpoint is not None:
+            check_plain(checkpoint)
+        if self._buffer:
+            path = self._folder.part(self._parts)
+            try:
+                self._folder.write_part(self._parts, compact(self._buffer))
+            except (OSError, RuntimeError) as error:
+                raise durable.failure("write", path, error, self._kept()) from error
+            self._parts += 1
+            self._buffer = []
+        if checkpoint is not None:
+            try:
+                self._folder.write_checkpoint(checkpoint, self._parts)
+            except (OSError, RuntimeError) as error:
+                raise durable.failure("write a checkpoint in", self._folder.path, error, self._kept()) from error
+
+    def _kept(self) -> str:
+        return f"{self._parts} parts and the last checkpoint are safe in {self._folder.path}"
+
+    def finish(self) -> xr.DataTree:
+        """Join everything into one file, which takes the place of the folder.
+
+        Returns:
+            The archive, in memory.
+
+        Raises:
+            ArchiveError: If it cannot be written, or a part is damaged; the folder is kept then.
+            SchemaError: If what was recorded does not fit together; the folder is kept then.
+        """
+        if not self.finished:
+            self.flush()
+            self._write()
+            self.finished = True
+        if self._folder.path.exists():
+            # the lock goes last, so that no other writer takes a folder that is half gone for a fresh one
+            for entry in sorted(self._folder.path.iterdir(), key=lambda entry: (entry.name == LOCK, entry.name)):
+                entry.unlink()
+            shutil.rmtree(self._folder.path)
+            durable.sync_folder(self.path.parent)
+        self._unlock()
+        return open_archive(self.path, max_bytes=None)
+
+    def _write(self) -> None:
+        if self.path.exists():
+            raise ArchiveError(
+                f"{self.path} came into being while the run went on; {self._kept()}; move that file away and go on "
+                "with --resume"
+            )
+        tree = _assemble(self._folder, self._attrs, max_bytes=None)
+        schema.validate(tree)
+        tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
+        try:
+            temporary = self._folder.path / f"archive.nc{durable.TEMPORARY}"
+            durable.write(self.path, netcdf.encode(tree, compress=True), temporary=temporary)
+        except (OSError, RuntimeError) as error:
+            raise durable.failure("write", self.path, error, self._kept()) from error
+
+    def close(self) -> None:
+        """Flush what is left and let go of the folder; a second call does nothing."""
+        if self._lock is None:
+            return
+        try:
+            if not self.finished:
+                self.flush()
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _check_open(self) -> None:
+        if self.finished:
+            raise ArchiveError(f"{self.path} is finished; choose another name to record more")
+        if self._lock is None:
+            raise ArchiveError(f"the writer of {self.path} is closed; make a new one with resume=True")
+
+    def __enter__(self) -> ArchiveWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_archive(path: str | Path, *, verify: bool = False, max_bytes: int | None = MAX_BYTES) -> xr.DataTree:
+    """Open an archive, also of a run that was killed or still runs.
+
+    The file is inspected before anything is read: one that reaches outside itself or declares more than `max_bytes` is
+    refused. Everything is read into memory and the file is closed.
+
+    Args:
+        path: `NAME.nc`, or the folder `NAME.nc.parts` of a run that is not finished, of which all complete parts are
+            read. `NAME.nc` finds the folder where the file does not exist yet.
+        verify: Compare every variable with its sum in the manifest (parts are always compared).
+        max_bytes: How much memory the archive may declare, in bytes; None for no bound.
+
+    Returns:
+        The groups.
+
+    Raises:
+        ArchiveError: If there is no archive, or it is damaged, too large, or reaches outside itself.
+        SchemaError: If it is not labelled as the schema demands, or a newer reluscope wrote it.
+    """
+    path = Path(path)
+    if path.name.endswith(SUFFIX):
+        path = path.with_name(path.name.removesuffix(SUFFIX))
+        if not path.with_name(path.name + SUFFIX).exists():
+            raise ArchiveError(f"{path}{SUFFIX} does not exist; check the path")
+        return _open_parts(path, max_bytes)
+    try:
+        tree = _read(path, max_bytes)
+    except FileNotFoundError:
+        return _open_parts(path, max_bytes)
+    if verify:
+        wrong = manifest.mismatches(tree)
+        if wrong:
+            raise ArchiveError(
+                f"{path} is damaged: {', '.join(wrong)} differ from their sums in the manifest; take another copy"
+            )
+    schema.validate(tree)
+    return tree
+
+
+def verify_archive(path: str | Path) -> list[str]:
+    """Find out which variables of a finished archive are not what was written.
+
+    Args:
+        path: `NAME.nc`.
+
+    Returns:
+        Paths such as `"/epoch/train_loss"`; `"/epoch/"` stands for the attributes of a group. Empty where all is well.
+
+    Raises:
+        ArchiveError: If it cannot be read at all, or has no manifest.
+    """
+    try:
+        return manifest.mismatches(_read(Path(path), None))
+    except FileNotFoundError as error:
+        raise ArchiveError(
+            f"{path} does not exist; expected a finished archive (the parts of an unfinished one are verified whenever "
+            "they are opened)"
+        ) from error
+
+
+def _read(path: Path, max_bytes: int | None) -> xr.DataTree:
+    inspect(path, max_bytes=max_bytes)
+    return netcdf.decode(path)
+
+
+def _open_parts(path: Path, max_bytes: int | None) -> xr.DataTree:
+    folder = PartsFolder(path.with_name(path.name + SUFFIX))
+    if folder.path.is_symlink():
+        raise ArchiveError(f"{folder.path} is a symbolic link; an archive holds its own data only; open its target")
+    try:
+        attrs = folder.read_attrs() if folder.path.is_dir() else None
+        if attrs is None:
+            if path.exists():
+                return open_archive(path, max_bytes=max_bytes)
+            state = "holds nothing yet" if folder.path.is_dir() else "does not exist, and neither does its .parts"
+            raise ArchiveError(f"{folder.path if folder.path.is_dir() else path} {state}; check the path")
+        tree = _assemble(folder, attrs, max_bytes=max_bytes)
+    except FileNotFoundError as error:
+        if path.exists():  # the run was finished while its parts were being read
+            return open_archive(path, max_bytes=max_bytes)
+        raise ArchiveError(f"{folder.path} changed while it was read; open it again") from error
+    schema.validate(tree)
+    return tree
+
+
+def _assemble(folder: PartsFolder, attrs: Mapping[str, Any], *, max_bytes: int | None) -> xr.DataTree:
+    groups, dims = join(folder.read(max_bytes=max_bytes))
+    root = xr.Dataset(attrs={**attrs, "sweep_dims": json.dumps(dims)})
+    try:
+        return xr.DataTree.from_dict({"/": root, **groups})
+    except ValueError as error:
+        raise SchemaError(f"{folder.path}: the groups do not fit together: {error!s:.200}; rename one") from error
+
+
+def _root(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {key: value if isinstance(value, (str, int, float)) else json.dumps(value) for key, value in attrs.items()}
+    root = {
+        "Conventions": CONVENTIONS,
+        "provenance": "{}",
+        **plain,
+        "schema_version": schema.SCHEMA_VERSION,
+        "archive_id": uuid.uuid4().hex,
+    }
+    schema.validate(xr.DataTree(xr.Dataset(attrs={"history": "", **root})))
+    return root
+
+
+def _history_line() -> str:
+    # an absolute path may hold the name of a user
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join([Path(words[0]).name, *words[1:]])}"
+
+
+def _in_memory(data: xr.Dataset) -> xr.Dataset:
+    data = data.copy(deep=True).load().drop_encoding()
+    for name, variable in data.variables.items():
+        if (
+            variable.dtype.kind in "OST"
+            and variable.size
+            and all(isinstance(item, (str, bytes)) for item in variable.values.ravel().tolist())
+        ):
+            data[name] = (variable.dims, netcdf.text(variable.values), variable.attrs)
+    return data

@@ -1,0 +1,313 @@
+"""Joining what a run recorded: by the labels of the dims that grow, and stacked over the points of a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from reluscope.errors import SchemaError
+from reluscope.schema import GROWING
+
+Scalar = str | int | float | bool
+Array = np.ndarray[Any, Any]
+Point = Mapping[str, Scalar]
+
+UNIT_LABELS = ("unit_site", "neuron")
+"""The coordinates that label a unit: sites are ragged, so the dim has no index of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What was recorded at one moment.
+
+    Attributes:
+        group: Path of the group, such as `"/epoch"`.
+        point: The point of the sweep: dim to label.
+        data: The labelled data.
+    """
+
+    group: str
+    point: Point
+    data: xr.Dataset
+
+
+def join(records: Iterable[Record]) -> tuple[dict[str, xr.Dataset], list[str]]:
+    """Join all records of a run.
+
+    Records of one point are combined by their labels, a later one wins where two have the same; then the points are
+    stacked along dims of their own, in the order of their labels. The result does not depend on the order in which the
+    points came. What no record fills is NaN (empty for text), and only then integers and bools become float64.
+
+    Args:
+        records: In the order in which they were recorded.
+
+    Returns:
+        Each group's data, and the dims that the sweep added.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.group, []).append(record)
+    joined: dict[str, xr.Dataset] = {}
+    dims: dict[str, None] = {}
+    for group in sorted(groups):
+        keys = groups[group][0].point.keys()
+        for record in groups[group]:
+            if record.point.keys() != keys:
+                raise SchemaError(
+                    f"group {group!r} has points {dict(record.point)} and {dict(groups[group][0].point)}; "
+                    "expected the same keys in all points of a group"
+                )
+        members = sorted(groups[group], key=lambda record: [_rank(record.point[key]) for key in sorted(keys)])
+        dims |= dict.fromkeys(members[0].point)
+        joined[group] = _Joint(group, members).dataset()
+    return joined, list(dims)
+
+
+def compact(records: Sequence[Record]) -> list[Record]:
+    """Join records of the same group and point where that changes nothing but their number.
+
+    Args:
+        records: In the order in which they were recorded.
+
+    Returns:
+        As few records as fill every value of their joint labels.
+    """
+    heaps: dict[tuple[str, tuple[Any, ...]], list[Record]] = {}
+    for record in records:
+        heaps.setdefault(
+            (record.group, tuple((key, _rank(record.point[key])) for key in sorted(record.point))), []
+        ).append(record)
+    compacted = []
+    for heap in heaps.values():
+        joint = _Joint(heap[0].group, [dataclasses.replace(record, point={}) for record in heap])
+        data = joint.dataset() if len(heap) > 1 else heap[0].data
+        whole = joint.complete and all(set(data.variables) == set(record.data.variables) for record in heap)
+        compacted += [dataclasses.replace(heap[0], data=data)] if whole else heap
+    return compacted
+
+
+def check(record: Record) -> None:
+    """Check that a record can be joined with others.
+
+    Args:
+        record: A record.
+
+    Raises:
+        SchemaError: If its labels are not unique or not labels, or its point clashes with its data.
+    """
+    data, where = record.data, f"group {record.group!r}"
+    for key, value in record.point.items():
+        if not isinstance(value, (str, int, float)) or value != value or value in {float("inf"), -float("inf")}:
+            raise SchemaError(
+                f"{where}: the point's {key!r} is {value!r:.60}; expected text, a bool or a finite number"
+            )
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise SchemaError(f"{where}: the point's {key!r} is {value}, which does not fit into 64 bits")
+        if key in data.dims or key in data.variables:
+            raise SchemaError(f"{where}: {key!r} is a dim of the sweep and in the data too; rename one or drop it")
+    for dim in map(str, data.dims):
+        if dim in GROWING and dim not in data.coords:
+            raise SchemaError(f"{where}: the dim {dim!r} has no labels; add the coordinate {dim!r}")
+        columns = _labels(data, dim)
+        for column in columns or ():
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                raise SchemaError(f"{where}: the labels of {dim!r} are not all finite")
+        if columns is not None and len(set(_rows(columns))) < data.sizes[dim]:
+            raise SchemaError(f"{where}: the labels of {dim!r} are not unique")
+    for name, coordinate in data.coords.items():
+        if name in GROWING and not coordinate.ndim:
+            raise SchemaError(
+                f"{where}: {name!r} is a single label; make it a dim with data.expand_dims({str(name)!r})"
+            )
+
+
+def _rank(label: Scalar) -> tuple[int, Any]:
+    # numbers before text, and True apart from 1
+    if isinstance(label, str):
+        return 2, label
+    return (0, label) if isinstance(label, bool) else (1, label)
+
+
+def _labels(data: xr.Dataset, dim: str) -> tuple[Array, ...] | None:
+    if dim in data.coords:
+        return (np.asarray(data.coords[dim].values),)
+    if dim == "unit" and all(name in data.coords and data.coords[name].dims == (dim,) for name in UNIT_LABELS):
+        return tuple(np.asarray(data.coords[name].values) for name in UNIT_LABELS)
+    return None
+
+
+def _rows(columns: tuple[Array, ...]) -> list[Any]:
+    lists = [column.tolist() for column in columns]
+    return lists[0] if len(lists) == 1 else list(zip(*lists, strict=True))
+
+
+def _same(a: tuple[Array, ...] | None, b: tuple[Array, ...] | None) -> bool:
+    return a is not None and b is not None and all(map(np.array_equal, a, b))
+
+
+class _Axis:
+    """The joint labels of one dim, and where each record's labels are among them."""
+
+    def __init__(self, group: str, dim: str, found: Mapping[int, tuple[Array, ...] | None], sizes: set[int]) -> None:
+        self.where: dict[int, Array | None] = dict.fromkeys(found)
+        columns = list(found.values())
+        first = columns[0]
+        self.columns = first
+        self.size = max(sizes)
+        if any(column is None for column in columns):
+            if len(sizes) > 1 or any(column is not None for column in columns):
+                raise SchemaError(
+                    f"group {group!r}: the dim {dim!r} has sizes {sorted(sizes)} in different records and no labels to "
+                    f"join by; give it a coordinate in all of them"
+                )
+            return
+        if all(_same(first, column) for column in columns):
+            return
+        known = [column for column in columns if column is not None]
+        rows = list(dict.fromkeys(row for column in known for row in _rows(column)))
+        if len(known[0]) > 1:
+            sites = {site: place for place, site in enumerate(dict.fromkeys(row[0] for row in rows))}
+            rows.sort(key=lambda row: (sites[row[0]], row[1]))
+        elif all(column[0].dtype.kind in "iuf" for column in known):
+            rows.sort()
+        place = {row: index for index, row in enumerate(rows)}
+        self.size = len(rows)
+        parts = [rows] if len(known[0]) == 1 else list(zip(*rows, strict=True))
+        self.columns = tuple(
+            np.array(part, dtype=np.result_type(*(column[index].dtype for column in known)))
+            for index, part in enumerate(parts)
+        )
+        for record, column in found.items():
+            if not _same(self.columns, column):
+                self.where[record] = np.array([place[row] for row in _rows(column or ())], dtype=np.intp)
+
+
+class _Joint:
+    """The records of one group on their joint labels."""
+
+    def __init__(self, group: str, records: Sequence[Record]) -> None:
+        self.group = group
+        self.records = records
+        self.complete = True
+        self.sweep = {key: _sweep_labels(record.point[key] for record in records) for key in records[0].point}
+        self.axes: dict[str, _Axis] = {}
+        dims = dict.fromkeys(str(dim) for record in records for dim in record.data.dims)
+        for dim in dims:
+            having = {index: record.data for index, record in enumerate(records) if dim in record.data.dims}
+            found = {index: _labels(data, dim) for index, data in having.items()}
+            self.axes[dim] = _Axis(group, dim, found, {data.sizes[dim] for data in having.values()})
+        self._places = [
+            tuple(self.sweep[key].index(_rank(record.point[key])) for key in self.sweep) for record in records
+        ]
+
+    def dataset(self) -> xr.Dataset:
+        """Return the joint data; `complete` then says whether every value was filled by some record."""
+        variables: dict[str, xr.Variable] = {}
+        coords: dict[str, xr.Variable] = {}
+        attrs: dict[Any, Any] = {}
+        names: dict[Hashable, bool] = {}
+        for record in self.records:
+            attrs.update(record.data.attrs)
+            for name in record.data.variables:
+                is_coordinate = name in record.data.coords
+                if names.setdefault(name, is_coordinate) != is_coordinate:
+                    raise SchemaError(
+                        f"variable {self.group + '/' + str(name)!r} is a coordinate in some records and data in others"
+                    )
+        for key, labels in self.sweep.items():
+            values = _array([label for _, label in labels])
+            coords[key] = xr.Variable((key,), values, {"long_name": key.replace("_", " ")})
+        for name, is_coordinate in names.items():
+            (coords if is_coordinate else variables)[str(name)] = self._variable(str(name), is_coordinate)
+        return xr.Dataset(variables, coords, attrs)
+
+    def _variable(self, name: str, is_coordinate: bool) -> xr.Variable:
+        having = {
+            index: record.data.variables[name]
+            for index, record in enumerate(self.records)
+            if name in record.data.variables
+        }
+        dims = tuple(map(str, next(iter(having.values())).dims))
+        attrs: dict[Any, Any] = {}
+        for variable in having.values():
+            attrs.update(variable.attrs)
+            if set(variable.dims) != set(dims):
+                raise SchemaError(
+                    f"variable {self.group + '/' + name!r} has the dims {dims} in one record and {variable.dims} in "
+                    "another; expected the same in all"
+                )
+        axis = self.axes.get(dims[0]) if len(dims) == 1 else None
+        if is_coordinate and axis is not None and axis.columns is not None:
+            if name == dims[0]:
+                return xr.Variable(dims, axis.columns[0], attrs)
+            if len(axis.columns) > 1 and name in UNIT_LABELS:
+                return xr.Variable(dims, axis.columns[UNIT_LABELS.index(name)], attrs)
+        values, filled = self._assemble(having, dims)
+        if is_coordinate:
+            shared = _shared(values, filled, len(self.sweep))
+            if shared is not None:
+                return xr.Variable(dims, self._fill(*shared), attrs)
+        return xr.Variable((*self.sweep, *dims), self._fill(values, filled), attrs)
+
+    def _assemble(self, having: Mapping[int, xr.Variable], dims: tuple[str, ...]) -> tuple[Array, Array]:
+        shape = (*(len(labels) for labels in self.sweep.values()), *(self.axes[dim].size for dim in dims))
+        kinds = {variable.dtype.kind in "US" for variable in having.values()}
+        if len(kinds) > 1:
+            raise SchemaError(f"group {self.group!r}: a variable is text in some records and numbers in others")
+        values = np.zeros(shape, np.result_type(*(variable.dtype for variable in having.values())))
+        filled = np.zeros(shape, bool)
+        for index, variable in having.items():
+            block, mask = values[self._places[index]], filled[self._places[index]]
+            spots = [self.axes[dim].where[index] for dim in dims]
+            if not dims:
+                values[self._places[index]] = variable.values
+                filled[self._places[index]] = True
+            elif all(spot is None for spot in spots):
+                block[...] = variable.transpose(*dims).values
+                mask[...] = True
+            else:
+                sizes = [self.axes[dim].size for dim in dims]
+                full = [np.arange(size) if spot is None else spot for spot, size in zip(spots, sizes, strict=True)]
+                target = np.ix_(*full)
+                block[target] = variable.transpose(*dims).values
+                mask[target] = True
+        return values, filled
+
+    def _fill(self, values: Array, filled: Array) -> Array:
+        if filled.all():
+            return values
+        self.complete = False
+        if values.dtype.kind in "US":
+            return values
+        if values.dtype.kind != "f":
+            values = values.astype(np.float64)
+        values[~filled] = np.nan
+        return values
+
+
+def _shared(values: Array, filled: Array, sweep: int) -> tuple[Array, Array] | None:
+    # what all points agree on needs no dims of the sweep
+    points = int(np.prod(values.shape[:sweep]))
+    values = values.reshape(points, *values.shape[sweep:])
+    filled = filled.reshape(values.shape)
+    first = filled.argmax(axis=0)[None]
+    common = np.take_along_axis(values, first, axis=0)
+    equal = values == common
+    if values.dtype.kind == "f":
+        equal |= np.isnan(values) & np.isnan(common)
+    return (common[0], filled.any(axis=0)) if (equal | ~filled).all() else None
+
+
+def _sweep_labels(labels: Iterable[Scalar]) -> list[tuple[int, Any]]:
+    return sorted({_rank(label) for label in labels})
+
+
+def _array(labels: list[Scalar]) -> Array:
+    kinds = {type(label) for label in labels}
+    if kinds <= {int, float} or len(kinds) == 1:
+        return np.array(labels)
+    return np.array(list(map(str, labels)))
