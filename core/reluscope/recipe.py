@@ -21,6 +21,7 @@ import pydantic
 from reluscope.entries import Experiment
 from reluscope.errors import RecipeError, UnknownNameError, nearest
 from reluscope.lab import Lab, Shelf
+from reluscope.optimizers import optimizer_class
 from reluscope.parameters import short, typed
 from reluscope.sweep import Point, Scalar, apply_override, label_values, merge_tables, name_dims, put
 
@@ -236,6 +237,8 @@ def _checked(table: Mapping[str, Any], lab: Lab, origin: str) -> Recipe:
         ("scheduler", recipe.scheduler, lab.schedulers),
         *((f"metrics.{i}", choice, lab.metrics) for i, choice in enumerate(recipe.metrics)),
     )
+    if recipe.optimizer is not None:
+        optimizer_class(recipe.optimizer.name, recipe.optimizer.parameters, origin)
     update: dict[str, Any] = {}
     for key, choice, shelf in shelves:
         if choice is None:

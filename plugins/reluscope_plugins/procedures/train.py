@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,12 +17,12 @@ from reluscope.context import Diverged
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError, RecipeError
 from reluscope.measurement import measure
+from reluscope.optimizers import build_optimizer
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from reluscope.context import Context
-    from reluscope.recipe import Choice
 
 SPLITS = ("train", "validation", "test")
 # streams of random draws, so that adding draws to one leaves the others as they are
@@ -104,7 +102,8 @@ class _Training:
                 f"batch_size = {batch_size}: the last of {size} training samples is a batch of one, which batch norm "
                 "cannot train on; choose another batch_size"
             )
-        self.optimizer = _optimizer(context.choice("optimizer"), self.model)
+        optimizer = context.choice("optimizer")
+        self.optimizer = build_optimizer(optimizer.name, optimizer.parameters, self.model.parameters())
         scheduler = context.choice("scheduler")
         self.scheduler = context.lab.schedulers[scheduler.name].build(
             self.optimizer, total_steps=epochs * self.batches, model=self.model, **scheduler.parameters
@@ -299,30 +298,6 @@ def _batches(data: Dataset[Any], order: torch.Tensor, batch_size: int) -> Iterat
             yield data[chosen]
         else:
             yield torch.utils.data.default_collate([data[int(index)] for index in chosen])
-
-
-def _optimizer(choice: Choice, model: torch.nn.Module) -> torch.optim.Optimizer:
-    known = {
-        name.lower(): value
-        for name, value in vars(torch.optim).items()
-        if inspect.isclass(value) and name != "Optimizer"
-    }
-    if choice.name not in known:
-        near = difflib.get_close_matches(choice.name, known, n=1)
-        raise RecipeError(
-            f"optimizer.name = {choice.name!r}: unknown. "
-            + (f"Did you mean {near[0]!r}?" if near else f"Known: {sorted(known)}.")
-        )
-    parameters = {("lr" if key == "learning_rate" else key): value for key, value in choice.parameters.items()}
-    takes = inspect.signature(known[choice.name]).parameters
-    for key in parameters:
-        if key not in takes:
-            raise RecipeError(f"optimizer.{key}: {choice.name} has no such parameter; it takes {sorted(takes)[:-1]}")
-    try:
-        optimizer: torch.optim.Optimizer = known[choice.name](model.parameters(), **parameters)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"optimizer: {choice.name} with {choice.parameters}: {error}") from error
-    return optimizer
 
 
 def _device(name: str) -> torch.device:
