@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 quickstart: $(STAMP)  ## Train nine small networks on real data, watch them, and say where the page is
-	@$(BIN)/reluscope run quickstart
+	@$(BIN)/reluscope run quickstart --resume
 
 test: $(STAMP)  ## Run all checks: lint, types, documentation, tests
 	@$(MAKE) --no-print-directory lint

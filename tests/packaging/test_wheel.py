@@ -85,10 +85,10 @@ def test_installed_alone_it_lists_its_entries(environment: Path) -> None:
 
 
 def test_installed_alone_its_plugins_all_load(environment: Path) -> None:
-    printed = call(environment / "venv" / "bin" / "reluscope", "plugins", cwd=environment)
-    for name in (plugin.name for plugin in rs.Lab().plugins if plugin.distribution == "reluscope"):
-        assert name in printed
-    assert "Traceback" not in printed
+    printed = call(environment / "venv" / "bin" / "reluscope", "plugins", "--json", cwd=environment)
+    found = [json.loads(line) for line in printed.splitlines()]
+    assert {row["name"] for row in found} == {p.name for p in rs.Lab().plugins if p.distribution == "reluscope"}
+    assert not [row["traceback"] for row in found if row["traceback"]]
 
 
 def test_installed_alone_it_trains(environment: Path) -> None:
