@@ -1,14 +1,98 @@
 """The plugin author's kit: law checks for metrics, hypothesis strategies, and a pytest plugin.
 
-pytest imports this module in every session on the machine, so nothing heavy is imported before it is used.
+The pytest plugin offers two fixtures: `lab`, all that is installed, and `installed_metric`, which runs a test once for
+each metric of any plugin. pytest imports this module in every session on the machine, so nothing heavy is imported
+before it is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pytest
+    import torch
+
+    from reluscope.entries import Metric
+    from reluscope.lab import Lab
+    from reluscope.strategies import batches as batches
+    from reluscope.strategies import networks as networks
+    from reluscope.strategies import observations as observations
+
+__all__ = ["batches", "check_metric", "networks", "observations"]
+
+SAMPLES = (2, 9)
+"""Least and greatest number of samples in a case."""
+
+
+def check_metric(
+    metric: Metric | str,
+    *,
+    lab: Lab | None = None,
+    models: Iterable[tuple[torch.nn.Module, Any, torch.Tensor]] | None = None,
+    examples: int = 20,
+    seed: int = 0,
+) -> None:
+    """Check the laws of a metric on small random networks and data.
+
+    Merge is associative and commutative with None as its identity; a batch is the merge of its parts, however it is
+    split; the order of samples does not matter; dims, units, range and finite values are as declared; a state is plain
+    data that survives a round trip through text; measuring disturbs neither the network nor its inputs nor the random
+    state, merging and finishing leave their arguments; parameters have defaults. `reluscope.laws` says which rounding
+    is allowed where.
+
+    Args:
+        metric: An entry, or a name.
+        lab: Where a name is looked up; None takes all that is installed.
+        models: Networks in evaluation mode, each with inputs `(sample, ...)` and labels `(sample,)` of at least two
+            samples, in float64 where the splitting is to be checked too. None takes the kit's own: dense, leaky,
+            three-state, convolutional with batch normalisation and max-pooling, reused modules; smooth ones unless the
+            metric needs the affine map; a quarter of them in float32.
+        examples: How many cases of the kit's own.
+        seed: Of networks, data and splittings.
+
+    Raises:
+        AssertionError: If a law is broken; names the metric, the law and the difference.
+
+    Example:
+        >>> from reluscope_plugins.patterns import firing_rate
+        >>> check_metric(firing_rate, examples=2)
+    """
+    import numpy as np
+
+    from reluscope.laws import Laws
+
+    if isinstance(metric, str):
+        from reluscope.lab import Lab
+
+        metric = (Lab() if lab is None else lab).metrics[metric]
+    laws = Laws(metric)
+    laws.declaration()
+    generator = np.random.default_rng(seed)
+    for model, x, y in _cases(metric, examples, generator) if models is None else models:
+        laws.case(model, x, y, generator)
+
+
+def _cases(metric: Metric, examples: int, generator: Any) -> Iterable[tuple[torch.nn.Module, Any, torch.Tensor]]:
+    import torch
+
+    from reluscope import zoo
+
+    kinds = [kind for kind in zoo.BUILDERS if "affine" not in metric.needs or kind not in zoo.SMOOTH]
+    for example in range(examples):
+        dtype = torch.float32 if example % 4 == 3 else torch.float64
+        model_seed, data_seed = (int(value) for value in generator.integers(2**31, size=2))
+        x, y = zoo.batch(data_seed, int(generator.integers(*SAMPLES, endpoint=True)), dtype)
+        yield zoo.network(kinds[example % len(kinds)], model_seed, dtype), x, y
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("batches", "networks", "observations"):
+        from reluscope import strategies
+
+        return getattr(strategies, name)
+    raise AttributeError(f"module 'reluscope.testing' has no attribute {name!r}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,9 +106,26 @@ def pytest_configure(config: pytest.Config) -> None:
     class Fixtures:
         @pytest.fixture(scope="session")
         def lab(self) -> Any:
-            """All installed entries."""
+            """Look entries up.
+
+            Returns:
+                All that is installed.
+            """
             from reluscope.lab import Lab
 
             return Lab()
 
     config.pluginmanager.register(Fixtures(), "reluscope-fixtures")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `installed_metric` once for each installed metric.
+
+    Args:
+        metafunc: The test.
+    """
+    if "installed_metric" in metafunc.fixturenames:
+        from reluscope.lab import Lab
+
+        metrics = Lab().metrics
+        metafunc.parametrize("installed_metric", list(metrics.values()), ids=list(metrics))
