@@ -7,225 +7,40 @@ before the entry is used. So a listing of all entries needs neither torch nor xa
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from reluscope.entry import Entry, Target
 from reluscope.errors import PluginError, RecipeError, nearest
+from reluscope.metric_entry import NEEDS, Metric, metric
 
 if TYPE_CHECKING:
     import torch
-    import xarray as xr
     from torch.optim.lr_scheduler import LRScheduler
 
-    from reluscope.observation import Observation
     from reluscope.context import Context
 
-Target = Callable[..., Any] | str
-"""An implementation, or where to find it: `"package.module:name"`."""
+__all__ = [
+    "KINDS",
+    "NEEDS",
+    "Architecture",
+    "Claim",
+    "Dataset",
+    "Entry",
+    "Experiment",
+    "Metric",
+    "NumberSystem",
+    "Procedure",
+    "Regularizer",
+    "Scheduler",
+    "Target",
+    "metric",
+]
 
-NEEDS = frozenset({"patterns", "affine", "weights", "targets", "step"})
-"""What a metric may say that it needs."""
-
-E = TypeVar("E", bound="Entry")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What all kinds share.
-
-    Attributes:
-        name: A snake_case name, the same in the file, the function and the registry.
-        summary: One line on what it is.
-    """
-
-    kind: ClassVar[str] = "entry"
-    reserved: ClassVar[frozenset[str]] = frozenset()
-    """Parameters that the kernel passes by itself, so that no recipe may set them."""
-
-    name: str
-    summary: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            raise PluginError(
-                f"{self.kind} name: got {self.name!r}, expected snake_case such as 'firing_rate'; rename the entry"
-            )
-        if not isinstance(self.summary, str) or not self.summary.strip():
-            raise PluginError(
-                f"{self.kind} {self.name!r}: no summary; give one line on what it is (a docstring serves for a metric)"
-            )
-
-    def implementation(self) -> Callable[..., Any]:
-        """Import and return what the entry names.
-
-        Returns:
-            The function or class that does the work.
-
-        Raises:
-            PluginError: If what the entry names does not exist or is not callable.
-        """
-        target = self._target()
-        if isinstance(target, str):
-            module_name, _, attribute = target.partition(":")
-            try:
-                target = getattr(importlib.import_module(module_name), attribute)
-            except (ImportError, AttributeError) as error:
-                raise PluginError(
-                    f"{self.kind} {self.name!r}: {self._target()!r} cannot be imported ({error}); expected "
-                    "'package.module:name' of a function or class; mend the plugin or install what it needs"
-                ) from error
-        if not callable(target):
-            raise PluginError(
-                f"{self.kind} {self.name!r}: {self._target()!r} is {type(target).__name__}, expected a function or class"
-            )
-        return target
-
-    def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """Return the parameters that a recipe may set.
-
-        Returns:
-            Name to `inspect.Parameter`, in the order of the signature.
-        """
-        signature = inspect.signature(self.implementation())
-        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return MappingProxyType(
-            {
-                name: parameter
-                for name, parameter in signature.parameters.items()
-                if parameter.kind in kinds and name not in self.reserved
-            }
-        )
-
-    def check_parameters(self, params: Mapping[str, Any]) -> None:
-        """See to it that parameters are known and complete.
-
-        Args:
-            params: Name to value.
-
-        Raises:
-            RecipeError: If one is superfluous or missing; names the entry and the nearest parameter.
-        """
-        signature = inspect.signature(self.implementation())
-        known = self.parameters()
-        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
-            for name in params:
-                if name not in known:
-                    hint = nearest(name, known) if known else "It takes none."
-                    raise RecipeError(f"{self.kind} {self.name!r}: unknown parameter {name!r}. {hint}")
-        for name, parameter in known.items():
-            if parameter.default is inspect.Parameter.empty and name not in params:
-                raise RecipeError(f"{self.kind} {self.name!r}: parameter {name!r} is missing; give it a value")
-
-    def _target(self) -> Target:
-        raise NotImplementedError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric(Entry):
-    """A quantity measured on observations: a monoid, so that it streams, merges over workers and resumes.
-
-    Made by the decorator `reluscope.metric`.
-
-    Attributes:
-        dims: Dims of the result: `()`, `("site",)`, `("unit",)`, `("class",)`, ...
-        units: Units of the result, `"1"` where pure.
-        minimum: Least value it can take, None where unbounded.
-        maximum: Greatest value it can take, None where unbounded.
-        needs: What it needs of an observation beside patterns: see `NEEDS`.
-        definition: A function on an observation (its values are averaged over samples) or a class with `measure`,
-            `merge` and `finish`.
-        params: Parameters bound to the definition.
-        version: Raise it when the numbers change; it stands in the provenance.
-    """
-
-    kind: ClassVar[str] = "metric"
-    reserved: ClassVar[frozenset[str]] = frozenset({"observation"})
-
-    definition: Target
-    dims: tuple[str, ...] = ()
-    units: str = "1"
-    minimum: float | None = None
-    maximum: float | None = None
-    needs: frozenset[str] = frozenset()
-    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        unknown = sorted(set(self.needs) - NEEDS)
-        if unknown:
-            raise PluginError(f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}")
-
-    def bind(self, **params: Any) -> Metric:
-        """Return the same metric with parameters set.
-
-        Args:
-            **params: Parameters of the definition.
-
-        Returns:
-            A new entry.
-        """
-        merged = {**self.params, **params}
-        self.check_parameters(merged)
-        return dataclasses.replace(self, params=MappingProxyType(merged))
-
-    def measure(self, observation: Observation) -> Any:
-        """Measure one batch.
-
-        Args:
-            observation: What one forward pass showed.
-
-        Returns:
-            A state, to be merged with others.
-        """
-        from reluscope.metric import measure
-
-        return measure(self, observation)
-
-    def merge(self, first: Any, second: Any) -> Any:
-        """Merge two states; None is the identity.
-
-        Args:
-            first: A state, or None.
-            second: A state, or None.
-
-        Returns:
-            The state of both batches together.
-        """
-        from reluscope.metric import merge
-
-        return merge(self, first, second)
-
-    def finish(self, state: Any) -> xr.DataArray:
-        """Turn a state into a labelled array.
-
-        Args:
-            state: The state of all that was measured.
-
-        Returns:
-            The labelled result, with dims, units and long_name as declared.
-        """
-        from reluscope.metric import finish
-
-        return finish(self, state)
-
-    def __call__(self, observation: Observation) -> xr.DataArray:
-        """Measure one observation and finish.
-
-        Args:
-            observation: What one forward pass showed.
-
-        Returns:
-            The labelled result.
-        """
-        return self.finish(self.measure(observation))
-
-    def _target(self) -> Target:
-        return self.definition
+E = TypeVar("E", bound=Entry)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -534,51 +349,3 @@ KINDS: Mapping[str, type[Entry]] = MappingProxyType(
     }
 )
 """The nine kinds: the plural, which names hook and registry, to the dataclass."""
-
-
-def metric(
-    *,
-    dims: tuple[str, ...] = (),
-    units: str = "1",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    needs: frozenset[str] | set[str] = frozenset(),
-) -> Callable[[Callable[..., Any]], Metric]:
-    """Declare a metric: decorates a function on an observation, or a class with `measure`, `merge` and `finish`.
-
-    A function's values are averaged over samples. It returns a mapping from site to values where dims hold `site` or
-    `unit`, else a number. Keyword-only arguments (of the function, or of the class's constructor) are its parameters.
-
-    Args:
-        dims: Dims of the result.
-        units: Units of the result, `"1"` where pure.
-        minimum: Least value it can take.
-        maximum: Greatest value it can take.
-        needs: What it needs of an observation beside patterns: `"affine"`, `"targets"`, `"weights"`, `"step"`.
-
-    Returns:
-        A decorator that turns the definition into a `Metric` of the same name.
-
-    Example:
-        >>> @metric(dims=("unit",), minimum=0.0, maximum=1.0)
-        ... def firing_rate(observation):
-        ...     "Share of samples on which each unit is active."
-        ...     return {site: (observation.pattern[site] == 1).double().mean(0) for site in observation.sites}
-        >>> firing_rate.name, firing_rate.dims
-        ('firing_rate', ('unit',))
-    """
-
-    def declare(definition: Callable[..., Any]) -> Metric:
-        summary = (inspect.getdoc(definition) or "").strip().split("\n")[0]
-        return Metric(
-            name=definition.__name__,
-            summary=summary,
-            definition=definition,
-            dims=tuple(dims),
-            units=units,
-            minimum=minimum,
-            maximum=maximum,
-            needs=frozenset(needs),
-        )
-
-    return declare

@@ -178,16 +178,18 @@ class _Run:
         found = json.loads(writer.attrs["provenance"])
         _same_recipe(found, plan, writer.path)
         self.threads = threads or int(found["threads"])
-        self.failures: dict[str, str] = {}
+        self.diverged = 0
         self.stop = False
         self.flushed = 0.0
         self.index = 0
         self.point: Point = {}
 
     def go(self) -> xr.DataTree:
+        if self.writer.finished:
+            return self.writer.finish()
         saved = self.writer.checkpoint or {}
         first, state = int(saved.get("point", 0)), saved.get("state")
-        self.failures = dict(saved.get("failures", {}))
+        self.diverged = int(saved.get("diverged", 0))
         points = self.plan.points
         self.progress.start(self.plan.recipe.title, float(len(points)))
         self.done = 0.0
@@ -203,8 +205,11 @@ class _Run:
                 self._flush(self.index + 1, None)
                 if self.stop and self.index + 1 < len(points):
                     raise self._interrupted()
-            tree = self.writer.finish({"failures": json.dumps(self.failures)} if self.failures else {})
+            tree = self.writer.finish()
         self.progress.finish()
+        if self.diverged == len(points):
+            reasons = "; ".join(dict.fromkeys(map(str, tree["outcome/reason"].values.ravel())))
+            raise Diverged(f"nothing was trained to its end: {reasons}; what was recorded is in {self.writer.path}")
         return tree
 
     def _run_point(self, recipe: Recipe, state: Mapping[str, Any] | None) -> None:
@@ -219,15 +224,15 @@ class _Run:
             data_root=self.data_root,
         )
         procedure = self.lab.procedures[recipe.procedure]
+        reason = ""
         with random_state.isolated(context.seed(0)):
             try:
                 procedure.run(context, **recipe.parameters)
             except Diverged as error:
-                label = ", ".join(f"{dim}={label}" for dim, label in self.point.items()) or self.plan.name
-                self.failures[label] = str(error)
-                self.progress.message(f"{label}: {error}")
-                if len(self.failures) == len(self.plan.points):
-                    raise
+                reason = str(error)
+                self.diverged += 1
+                self.progress.message(f"{_title(self.point)}: {reason}")
+        self.record("outcome", _outcome(reason))
 
     def record(self, group: str, data: xr.Dataset) -> None:
         self.writer.append(group, data, self.point)
@@ -248,7 +253,7 @@ class _Run:
         return time.monotonic() - self.flushed >= self.plan.recipe.flush_seconds
 
     def _flush(self, point: int, state: Mapping[str, Any] | None) -> None:
-        self.writer.flush({"point": point, "state": state, "failures": self.failures})
+        self.writer.flush({"point": point, "state": state, "diverged": self.diverged})
         self.flushed = time.monotonic()
 
     def _ask_to_stop(self) -> None:
@@ -257,8 +262,21 @@ class _Run:
     def _interrupted(self) -> Interrupted:
         return Interrupted(
             f"stopped at {100 * self.done / len(self.plan.points):.0f} %; everything recorded is kept in "
-            f"{self.writer.parts}; go on with the same command and --resume"
+            f"{self.writer.path}.parts; go on with the same command and --resume"
         )
+
+
+def _title(point: Point) -> str:
+    return ", ".join(f"{dim}={label}" for dim, label in point.items()) or "the run"
+
+
+def _outcome(reason: str) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "diverged": ((), bool(reason), {"long_name": "Whether training left the finite numbers", "units": "1"}),
+            "reason": ((), reason, {"long_name": "How it did", "units": "1"}),
+        }
+    )
 
 
 def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
@@ -277,7 +295,8 @@ def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
     found = provenance.collect(
         recipe=plan.table,
         seeds=sorted({recipe.seed for _, recipe in plan.points}),
-        plugins=sorted(plugins, key=lambda plugin: plugin.name),
+        plugins=plugins,
+        device=_device(plan.recipe.parameters.get("device", "auto")),
     )
     return {
         "title": plan.recipe.title,
@@ -285,6 +304,12 @@ def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
         "provenance": json.dumps({"name": plan.name, **found}),
         "sweep_dims": json.dumps(plan.sweep_dims),
     }
+
+
+def _device(wanted: object) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return str(wanted)
 
 
 def _same_recipe(found: Mapping[str, Any], plan: Plan, path: Path) -> None:

@@ -114,16 +114,18 @@ class _Training:
             self._load(context.state)
 
     def run(self) -> None:
-        if self.epoch == 0 and self.batch == 0:
-            self.context.record("data", _description(self.data))
-            self._measure(at_epoch=True)
-        while self.epoch < self.epochs:
-            self._train_epoch()
-            self.epoch, self.batch = self.epoch + 1, 0
-            self._measure(at_epoch=True)
-            if self.epoch < self.epochs:
-                self.context.checkpoint(self._state)
-        self._record_steps()
+        try:
+            if self.epoch == 0 and self.batch == 0:
+                self.context.record("data", _description(self.data))
+                self._measure(at_epoch=True)
+            while self.epoch < self.epochs:
+                self._train_epoch()
+                self.epoch, self.batch = self.epoch + 1, 0
+                self._measure(at_epoch=True)
+                if self.epoch < self.epochs:
+                    self.context.checkpoint(self._state)
+        finally:
+            self._record_steps()
 
     @property
     def step(self) -> int:

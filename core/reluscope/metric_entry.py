@@ -1,0 +1,171 @@
+"""The entry for a metric, and the decorator that declares one."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from reluscope.entry import Entry, Target
+from reluscope.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from reluscope.observation import Observation
+
+NEEDS = frozenset({"patterns", "affine", "weights", "targets", "step"})
+"""What a metric may say that it needs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric(Entry):
+    """A quantity measured on observations: a monoid, so that it streams, merges over workers and resumes.
+
+    Made by the decorator `reluscope.metric`.
+
+    Attributes:
+        dims: Dims of the result: `()`, `("site",)`, `("unit",)`, `("class",)`, ...
+        units: Units of the result, `"1"` where pure.
+        minimum: Least value it can take, None where unbounded.
+        maximum: Greatest value it can take, None where unbounded.
+        needs: What it needs of an observation beside patterns: see `NEEDS`.
+        definition: A function on an observation (its values are averaged over samples) or a class with `measure`,
+            `merge` and `finish`.
+        params: Parameters bound to the definition.
+        version: Raise it when the numbers change; it stands in the provenance.
+    """
+
+    kind: ClassVar[str] = "metric"
+    reserved: ClassVar[frozenset[str]] = frozenset({"observation"})
+
+    definition: Target
+    dims: tuple[str, ...] = ()
+    units: str = "1"
+    minimum: float | None = None
+    maximum: float | None = None
+    needs: frozenset[str] = frozenset()
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = sorted(set(self.needs) - NEEDS)
+        if unknown:
+            raise PluginError(f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}")
+
+    def bind(self, **params: Any) -> Metric:
+        """Return the same metric with parameters set.
+
+        Args:
+            **params: Parameters of the definition.
+
+        Returns:
+            A new entry.
+        """
+        merged = {**self.params, **params}
+        self.check_parameters(merged)
+        return dataclasses.replace(self, params=MappingProxyType(merged))
+
+    def measure(self, observation: Observation) -> Any:
+        """Measure one batch.
+
+        Args:
+            observation: What one forward pass showed.
+
+        Returns:
+            A state, to be merged with others.
+        """
+        from reluscope.metric import measure
+
+        return measure(self, observation)
+
+    def merge(self, first: Any, second: Any) -> Any:
+        """Merge two states; None is the identity.
+
+        Args:
+            first: A state, or None.
+            second: A state, or None.
+
+        Returns:
+            The state of both batches together.
+        """
+        from reluscope.metric import merge
+
+        return merge(self, first, second)
+
+    def finish(self, state: Any) -> xr.DataArray:
+        """Turn a state into a labelled array.
+
+        Args:
+            state: The state of all that was measured.
+
+        Returns:
+            The labelled result, with dims, units and long_name as declared.
+        """
+        from reluscope.metric import finish
+
+        return finish(self, state)
+
+    def __call__(self, observation: Observation) -> xr.DataArray:
+        """Measure one observation and finish.
+
+        Args:
+            observation: What one forward pass showed.
+
+        Returns:
+            The labelled result.
+        """
+        return self.finish(self.measure(observation))
+
+    def _target(self) -> Target:
+        return self.definition
+
+
+def metric(
+    *,
+    dims: tuple[str, ...] = (),
+    units: str = "1",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    needs: frozenset[str] | set[str] = frozenset(),
+) -> Callable[[Callable[..., Any]], Metric]:
+    """Declare a metric: decorates a function on an observation, or a class with `measure`, `merge` and `finish`.
+
+    A function's values are averaged over samples. It returns a mapping from site to values where dims hold `site` or
+    `unit`, else a number. Keyword-only arguments (of the function, or of the class's constructor) are its parameters.
+
+    Args:
+        dims: Dims of the result.
+        units: Units of the result, `"1"` where pure.
+        minimum: Least value it can take.
+        maximum: Greatest value it can take.
+        needs: What it needs of an observation beside patterns: `"affine"`, `"targets"`, `"weights"`, `"step"`.
+
+    Returns:
+        A decorator that turns the definition into a `Metric` of the same name.
+
+    Example:
+        >>> @metric(dims=("unit",), minimum=0.0, maximum=1.0)
+        ... def firing_rate(observation):
+        ...     "Share of samples on which each unit is active."
+        ...     return {site: (observation.pattern[site] == 1).double().mean(0) for site in observation.sites}
+        >>> firing_rate.name, firing_rate.dims
+        ('firing_rate', ('unit',))
+    """
+
+    def declare(definition: Callable[..., Any]) -> Metric:
+        summary = (inspect.getdoc(definition) or "").strip().split("\n")[0]
+        return Metric(
+            name=definition.__name__,
+            summary=summary,
+            definition=definition,
+            dims=tuple(dims),
+            units=units,
+            minimum=minimum,
+            maximum=maximum,
+            needs=frozenset(needs),
+        )
+
+    return declare
