@@ -70,7 +70,7 @@
     const axis = { gridcolor: rule, linecolor: rule, zeroline: false, automargin: true, tickfont: { color: soft, size: 11 } };
     const title = (words) => ({ text: text(words), font: { size: 12, color: soft }, standoff: 8 });
     const made = {
-      height: figure.height || 260, margin: { l: 48, r: 12, t: 34, b: 42 }, showlegend: false,
+      height: figure.height || 260, margin: { l: 48, r: 12, t: figure.title ? 34 : 10, b: 42 }, showlegend: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: style.fontFamily, color: ink, size: 12 },
       title: { text: text(figure.title), font: { size: 13, color: ink }, x: 0, xref: "paper", xanchor: "left", y: 0.97, yanchor: "top" },
       hoverlabel: { bgcolor: paper, bordercolor: rule, font: { color: ink, size: 12 }, namelength: -1 },
@@ -101,8 +101,7 @@
 
   const makers = { lines, heat, profile };
   const options = {
-    responsive: true, displaylogo: false, displayModeBar: coarse ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    responsive: true, displaylogo: false, displayModeBar: false,
   };
   const draw = () => Promise.all(figures.map((figure, i) =>
     Plotly.react(document.getElementById(`figure-${i}`), makers[figure.kind](figure), layout(figure), options)));

@@ -128,7 +128,8 @@ def _families(task: _Task, found: list[reading.Point], swept: set[str]) -> Itera
     points = points[:MAX_SERIES]
     parts = _parts(task)
     prefixes = {name: title(name.removesuffix(task.stem).strip("_")) for name in task.names}
-    heading = title(task.stem)
+    # a quantity may be recorded at every step as well as at every epoch
+    heading = title(task.stem) + (f" over {task.axis}s" if task.axis == "step" else "")
     if task.axis is None:
         figures = [_profile(name, prefixes[name], task, points, parts) for name in task.names]
         yield Family(heading, f"{caption} {_spread(task, points, 'The mark is')}", _shared(figures))
@@ -219,7 +220,7 @@ def _lines(name: str, label: str, task: _Task, points: list[reading.Point], memb
         series.append(line)
     return {
         "kind": "lines",
-        "title": label or title(name),
+        "title": label,
         "x_title": _axis_title(task),
         "x_log": task.axis == "learning_rate" and min(x) > 0 and max(x) > 20 * min(x),
         "y_title": _units(task),
@@ -238,7 +239,7 @@ def _heat(name: str, label: str, task: _Task, point: reading.Point, parts: list[
     return {
         "kind": "heat",
         "point": point.index,
-        "title": label or title(name),
+        "title": label,
         "x_title": _axis_title(task),
         "z_title": _units(task),
         "x": x,
@@ -268,7 +269,7 @@ def _profile(
         )
     return {
         "kind": "profile",
-        "title": label or title(name),
+        "title": label,
         "x_title": "site" if task.other == "unit" else task.other or "",
         "y_title": _units(task),
         "series": series,

@@ -1,0 +1,326 @@
+"""The command line. Whatever is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from reluscope import __version__, console
+from reluscope.errors import ReluscopeError, UnknownNameError, nearest
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from reluscope.entries import Entry
+    from reluscope.lab import Lab
+
+
+class Session:
+    """What the commands of one call share.
+
+    Attributes:
+        debug: Whether tracebacks are wanted.
+        archive: Where the run that goes on now leaves its archive.
+        loaded: The lab, once a command has asked for it.
+    """
+
+    def __init__(self) -> None:
+        self.debug = False
+        self.archive: Path | None = None
+        self.loaded: Lab | None = None
+
+    @property
+    def lab(self) -> Lab:
+        """All entries of the installed plugins."""
+        if self.loaded is None:
+            from reluscope.lab import Lab
+
+            self.loaded = Lab()
+        return self.loaded
+
+
+_FILE = click.Path(dir_okay=True, path_type=Path)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="reluscope")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_obj
+def cli(session: Session, debug: bool) -> None:
+    """See which linear piece a ReLU network uses on which input, and how training moves the pieces."""
+    session.debug = debug
+
+
+@cli.command("list")
+@click.argument("kind", required=False)
+@_as_json
+@click.pass_obj
+def list_entries(session: Session, kind: str | None, as_json: bool) -> None:
+    """List all entries, or those of one KIND such as metrics."""
+    from reluscope.entries import KINDS
+
+    kinds = list(KINDS) if kind is None else [_kind(kind)]
+    rows = [
+        {"kind": name, "name": entry.name, "summary": entry.summary, "plugin": session.lab.origin(name, key).name}
+        for name in kinds
+        for key, entry in session.lab.shelf(name).items()
+    ]
+    if as_json:
+        console.objects(rows)
+    else:
+        console.listing(rows)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--kind", help="Which kind, where several have an entry of this name.")
+@_as_json
+@click.pass_obj
+def show(session: Session, name: str, kind: str | None, as_json: bool) -> None:
+    """Show everything about the entry NAME: what it is, its parameters, a recipe's text."""
+    plural, entry = _find(session.lab, name, kind)
+    described = _described(entry)
+    described["plugin"] = console.plugin_text(session.lab.origin(plural, name))
+    if as_json:
+        console.objects([described])
+    else:
+        console.entry(described)
+
+
+@cli.command()
+@_as_json
+@click.pass_obj
+def plugins(session: Session, as_json: bool) -> None:
+    """List the plugins, and say why broken ones do not work."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a broken plugin is shown in full below
+        lab = session.lab
+    rows = [
+        {
+            "name": plugin.name,
+            "version": plugin.version,
+            "distribution": plugin.distribution,
+            "module": plugin.module,
+            "entries": sum(origin is plugin for origin in lab.registry.origin.values()),
+            "traceback": plugin.traceback,
+        }
+        for plugin in lab.plugins
+    ]
+    if as_json:
+        console.objects(rows)
+    else:
+        console.plugins(rows)
+
+
+@cli.command()
+@click.argument("recipe", required=False)
+@click.option("--scale", help="Which scale of the recipe to run, such as small or paper.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key of the recipe; may repeat.")
+@click.option("--out", type=_FILE, help="Where the archive goes.  [default: results/NAME.nc]")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@click.option("--from-archive", "source", type=_FILE, help="Repeat the run that left this archive.")
+@click.option("--report/--no-report", default=True, help="Write the HTML page beside the archive.", show_default=True)
+@_as_json
+@click.pass_obj
+def run(
+    session: Session,
+    recipe: str | None,
+    scale: str | None,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    source: Path | None,
+    report: bool,
+    as_json: bool,
+) -> None:
+    """Run RECIPE: the name of an experiment, or the path of a TOML file."""
+    if (recipe is None) == (source is None):
+        _refuse("expected either RECIPE or --from-archive FILE; give one of them")
+    if source is not None and (scale is not None or overrides):
+        _refuse("--from-archive repeats a run as it was; leave out --scale and --set")
+    if source is not None:
+        _must_exist(source)
+    if out is None:
+        stem = Path(recipe).stem if recipe is not None else f"{Path(str(source)).stem}_again"
+        out = Path("results") / f"{stem}.nc"
+    if source is not None and out.resolve() == source.resolve():
+        _refuse(f"--out {out} is the archive to repeat itself; choose another")
+    lab = session.lab
+    if recipe is not None:
+        from reluscope import recipe as recipes
+
+        recipes.load(recipe, lab=lab, scale=scale, overrides=overrides)  # wrong words: before any folder is made
+    session.archive = out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    from reluscope import runner
+    from reluscope.progress import BarProgress
+
+    progress = BarProgress()
+    try:
+        if recipe is not None:
+            tree = runner.run(
+                recipe, scale=scale, overrides=overrides, out=out, resume=resume, lab=lab, progress=progress
+            )
+        else:
+            tree = runner.run_from_archive(str(source), out=out, resume=resume, lab=lab, progress=progress)
+    finally:
+        progress.finish()
+    session.archive = None
+    page = _write_page(tree, out.with_suffix(".html")) if report else None
+    from reluscope.report.summary import summarise
+
+    summary = summarise(tree)
+    if as_json:
+        places = {"archive": str(out), "report": str(page) if page else None}
+        console.objects([places | record for record in summary.records()])
+    else:
+        console.summary(summary)
+        console.places(out, page)
+    failures = json.loads(str(tree.attrs.get("failures", "{}")))
+    for label, reason in failures.items():
+        console.warning(f"{label}: {reason}")
+    if failures:
+        _fail(f"{len(failures)} of the runs failed, the others are in {out}; see the warnings above for what to change")
+
+
+@cli.command()
+@click.argument("archive", type=_FILE)
+@click.option("--out", type=_FILE, help="Where the page goes.  [default: beside the archive, .html]")
+def report(archive: Path, out: Path | None) -> None:
+    """Draw ARCHIVE as one self-contained HTML page, also that of a run that was killed or still runs."""
+    _must_exist(archive)
+    from reluscope.archive import open_archive
+
+    if out is None:
+        name = archive.name.removesuffix(".parts")
+        out = archive.with_name(name).with_suffix(".html")
+    if out.resolve() == archive.resolve():
+        _refuse(f"--out {out} is the archive itself; choose another")
+    console.places(archive, _write_page(open_archive(archive), out))
+
+
+@cli.command("verify-archive")
+@click.argument("file", type=_FILE)
+@_as_json
+def verify_archive(file: Path, as_json: bool) -> None:
+    """See whether the data in FILE are still those that were written."""
+    _must_exist(file)
+    from reluscope import archive
+
+    changed = archive.verify_archive(file)
+    if as_json:
+        console.objects([{"archive": str(file), "intact": not changed, "changed": changed}])
+    else:
+        console.lines([f"{file}: {name} does not match its checksum" for name in changed] or [f"{file}: intact"])
+    if changed:
+        _fail(f"{file}: {len(changed)} variables are not as they were written; take another copy, or repeat the run")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 good, 1 the work failed, 2 the words were off.
+
+    Args:
+        arguments: The words after `reluscope`; None takes those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(console.guarded(lambda session: _call(session, words), Session(), words))
+
+
+def _call(session: Session, words: list[str]) -> None:
+    # not through click's main, which takes the end of a cut file for Ctrl-D
+    with cli.make_context("reluscope", words, obj=session) as context:
+        cli.invoke(context)
+
+
+def _kind(word: str) -> str:
+    from reluscope.entries import KINDS
+
+    singular = {entry_type.kind: plural for plural, entry_type in KINDS.items()}
+    word = word.replace("-", "_")
+    if word not in KINDS and word not in singular:
+        raise UnknownNameError(f"unknown kind {word!r}. {nearest(word, KINDS)}")
+    return singular.get(word, word)
+
+
+def _find(lab: Lab, name: str, kind: str | None) -> tuple[str, Entry]:
+    from reluscope.entries import KINDS
+
+    if kind is not None:
+        plural = _kind(kind)
+        return plural, lab.shelf(plural)[name]
+    found = [plural for plural in KINDS if name in lab.shelf(plural)]
+    if not found:
+        raise UnknownNameError(
+            f"unknown entry {name!r}. {nearest(name, {known for plural in KINDS for known in lab.shelf(plural)})}"
+        )
+    if len(found) > 1:
+        _refuse(
+            f"{name!r} is the name of several entries, expected one: say which with "
+            + " or ".join(f"--kind {plural}" for plural in found)
+        )
+    return found[0], lab.shelf(found[0])[name]
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    import dataclasses
+
+    from reluscope.entries import Experiment
+
+    hidden = {"definition", "strategy", "predicate", "params", "path"}
+    fields = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name not in hidden}
+    described: dict[str, Any] = {"kind": entry.kind} | {
+        key: sorted(value) if isinstance(value, frozenset) else value
+        for key, value in fields.items()
+        if value not in (None, "", (), frozenset(), {})
+    }
+    if isinstance(entry, Experiment):
+        described["recipe"] = entry.path.read_text(encoding="utf-8")
+        return described
+    described["parameters"] = {
+        name: {
+            "default": "required" if parameter.default is parameter.empty else repr(parameter.default),
+            "type": "" if parameter.annotation is parameter.empty else console.type_text(parameter.annotation),
+        }
+        for name, parameter in entry.parameters().items()
+    }
+    return described
+
+
+def _refuse(text: str) -> NoReturn:
+    raise click.UsageError(text, click.get_current_context(silent=True))
+
+
+def _fail(text: str) -> NoReturn:
+    raise ReluscopeError(text)
+
+
+def _must_exist(path: Path) -> None:
+    parts = path.with_name(f"{path.name}.parts")  # a run that was stopped goes by the name of its archive
+    if not path.exists() and not parts.exists():
+        _refuse(f"{path}: there is no such file; give the path of an archive")
+
+
+def _write_page(tree: xr.DataTree, path: Path) -> Path:
+    from reluscope.report import render
+
+    path.write_text(render(tree), encoding="utf-8")
+    return path
+
+
+def resume_command(words: list[str]) -> str:
+    """Write the command that goes on with a run that was stopped.
+
+    Args:
+        words: The words of the command that started it.
+
+    Returns:
+        The command, quoted for a shell.
+    """
+    return shlex.join(["reluscope", *words, *([] if "--resume" in words else ["--resume"])])
