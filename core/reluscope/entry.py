@@ -63,7 +63,8 @@ class Entry:
                 ) from error
         if not callable(target):
             raise PluginError(
-                f"{self.kind} {self.name!r}: {self._target()!r} is {type(target).__name__}, expected a function or class"
+                f"{self.kind} {self.name!r}: {self._target()!r} is {type(target).__name__}, expected a function or "
+                "class"
             )
         return target
 
