@@ -64,12 +64,8 @@ class ArchiveWriter:
         self._parts = 0
         self._refuse_to_overwrite(resume)
         try:
-            self._open(_root(attrs), resume)
-        except OSError as error:
-            self._unlock()
-            if isinstance(error, ArchiveError):
-                raise
-            raise durable.failure("make", self._folder.path, error, "nothing was changed") from error
+            with durable.explained("make", self._folder.path, "nothing was changed"):
+                self._open(_root(attrs), resume)
         except BaseException:
             self._unlock()
             raise
@@ -172,18 +168,13 @@ class ArchiveWriter:
         if checkpoint is not None:
             check_plain(checkpoint)
         if self._buffer:
-            path = self._folder.part(self._parts)
-            try:
+            with durable.explained("write", self._folder.part(self._parts), self._kept()):
                 self._folder.write_part(self._parts, compact(self._buffer))
-            except (OSError, RuntimeError) as error:
-                raise durable.failure("write", path, error, self._kept()) from error
             self._parts += 1
             self._buffer = []
         if checkpoint is not None:
-            try:
+            with durable.explained("write the checkpoint of", self._folder.path, self._kept()):
                 self._folder.write_checkpoint(checkpoint, self._parts)
-            except (OSError, RuntimeError) as error:
-                raise durable.failure("write a checkpoint in", self._folder.path, error, self._kept()) from error
 
     def _kept(self) -> str:
         return f"{self._parts} parts and the last checkpoint are safe in {self._folder.path}"
@@ -220,11 +211,9 @@ class ArchiveWriter:
         tree = _assemble(self._folder, self._attrs, max_bytes=None)
         schema.validate(tree)
         tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
-        try:
-            temporary = self._folder.path / f"archive.nc{durable.TEMPORARY}"
+        temporary = self._folder.path / f"archive.nc{durable.TEMPORARY}"
+        with durable.explained("write", self.path, self._kept()):
             durable.write(self.path, netcdf.encode(tree, compress=True), temporary=temporary)
-        except (OSError, RuntimeError) as error:
-            raise durable.failure("write", self.path, error, self._kept()) from error
 
     def close(self) -> None:
         """Flush what is left and let go of the folder; a second call does nothing."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from reluscope.errors import ArchiveError
@@ -58,27 +58,34 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def failure(what: str, path: Path, error: BaseException, kept: str) -> ArchiveError:
+@contextlib.contextmanager
+def explained(what: str, path: Path, kept: str) -> Iterator[None]:
     """Say why a file could not be written, and what to do.
 
     Args:
-        what: What was being done, such as `"write"`.
+        what: What is being done, such as `"write"`.
         path: The file.
-        error: What went wrong.
         kept: What is safe.
 
-    Returns:
-        The error to raise from `error`.
+    Yields:
+        Nothing.
+
+    Raises:
+        ArchiveError: If it could not be written.
     """
-    number = _errno(error)
-    if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or (number is None and _is_full(path)):
-        return ArchiveError(f"cannot {what} {path}: the disk is full; {kept}; free some space and go on with --resume")
-    if number in {errno.EROFS, errno.EACCES, errno.EPERM}:
-        return ArchiveError(
-            f"cannot {what} {path}: the folder is read-only ({_reason(error)}); {kept}; "
-            "make it writable or choose another place with --out"
-        )
-    return ArchiveError(f"cannot {what} {path}: {_reason(error)}; {kept}")
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except (OSError, RuntimeError) as error:
+        reason, number = _reason(error), _errno(error)
+        if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or (number is None and _is_full(path)):
+            reason, advice = "the disk is full", "free some space and go on with --resume"
+        elif number in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            reason, advice = f"the folder is read-only ({reason})", "make it writable or choose another --out"
+        else:
+            advice = "mend that and go on with --resume"
+        raise ArchiveError(f"cannot {what} {path}: {reason}; {kept}; {advice}") from error
 
 
 def _errno(error: BaseException | None) -> int | None:
@@ -140,7 +147,7 @@ _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 def _let_go() -> None:
-    # a data loader's worker outlives a killed parent for seconds; with its copy of the descriptor it would keep the lock
+    # a data loader's worker outlives a killed parent for seconds; its copy of the descriptor would keep the lock
     for lock in list(_held):
         lock.release()
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
-from reluscope.errors import ArchiveError, ReluscopeError
+from reluscope.errors import ArchiveError, SchemaError
 from reluscope.schema import check_version
 
 MAX_BYTES = 2 << 30
@@ -51,7 +51,7 @@ def inspect(path: Path, *, max_bytes: int | None = MAX_BYTES) -> int:
     try:
         with h5py.File(path, "r") as file:
             return _Inspection(path, max_bytes).walk(file)
-    except ReluscopeError:
+    except (ArchiveError, SchemaError):
         raise
     except Exception as error:  # damaged bytes come out of h5py as any type
         reason = " ".join(str(error).split())

@@ -47,6 +47,9 @@ def join(records: Iterable[Record]) -> tuple[dict[str, xr.Dataset], list[str]]:
 
     Returns:
         Each group's data, and the dims that the sweep added.
+
+    Raises:
+        SchemaError: If records of one group do not fit together.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -205,7 +208,14 @@ class _Joint:
         ]
 
     def dataset(self) -> xr.Dataset:
-        """Return the joint data; `complete` then says whether every value was filled by some record."""
+        """Join.
+
+        Returns:
+            The joint data; `complete` then says whether every value was filled by some record.
+
+        Raises:
+            SchemaError: If a variable is not of one kind throughout.
+        """
         variables: dict[str, xr.Variable] = {}
         coords: dict[str, xr.Variable] = {}
         attrs: dict[Any, Any] = {}
@@ -299,7 +309,7 @@ def _shared(values: Array, filled: Array, sweep: int) -> tuple[Array, Array] | N
     equal = values == common
     if values.dtype.kind == "f":
         equal |= np.isnan(values) & np.isnan(common)
-    return (common[0], filled.any(axis=0)) if (equal | ~filled).all() else None
+    return (common[0], np.asarray(filled.any(axis=0))) if (equal | ~filled).all() else None
 
 
 def _sweep_labels(labels: Iterable[Scalar]) -> list[tuple[int, Any]]:

@@ -57,6 +57,7 @@ def decode(path: Path) -> xr.DataTree:
 
     Raises:
         ArchiveError: If it cannot be read.
+        FileNotFoundError: If it is not there any more.
     """
     try:
         with xr.open_datatree(

@@ -15,7 +15,7 @@ import xarray as xr
 from reluscope import durable, manifest, netcdf, schema
 from reluscope.errors import ArchiveError, SchemaError
 from reluscope.inspection import MAX_BYTES, inspect
-from reluscope.joining import Record
+from reluscope.joining import Record, check
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +108,7 @@ class PartsFolder:
             try:
                 labels = schema.load_json(tree.attrs.get("records"), "records")
                 records = [
-                    Record(str(group), dict(point), tree[f"/{index}"].to_dataset(inherit=False))
+                    Record(str(group), dict(point), tree.children[str(index)].to_dataset(inherit=False))
                     for index, (group, point) in enumerate(labels)
                 ]
                 for record in records:
@@ -179,25 +179,14 @@ class PartsFolder:
         path = self.path / CHECKPOINT
         if not path.exists():
             return None
-        import torch
-
         try:
-            content = path.read_bytes()
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not look at the sums that it wrote
-                broken = archive.testzip()
-            if broken is not None:
-                raise ValueError(f"{broken} differs from its sum")
-            loaded = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
-            checkpoint, parts = loaded["checkpoint"], loaded["parts"]
-            if not isinstance(checkpoint, dict) or not isinstance(parts, int) or parts < 0:
-                raise ValueError("it holds something else than a checkpoint")
+            return _load_checkpoint(path.read_bytes(), device)
         except Exception as error:  # damaged bytes come out of zipfile and torch as any type
             reason = " ".join(str(error).split())
             raise ArchiveError(
                 f"{path} is corrupt: {type(error).__name__}: {reason:.160}; the run cannot go on from it: remove "
                 f"{self.path} and run again (open_archive still reads its parts)"
             ) from error
-        return checkpoint, parts
 
     def clean(self) -> None:
         """Remove what a killed writer left unfinished."""
@@ -224,6 +213,20 @@ class PartsFolder:
         durable.sync_folder(self.path)
 
 
+def _load_checkpoint(content: bytes, device: torch.device | str | None) -> tuple[dict[str, Any], int]:
+    import torch
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not look at the sums that it wrote
+        broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"{broken} differs from its sum")
+    loaded = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
+    checkpoint, parts = loaded["checkpoint"], loaded["parts"]
+    if not isinstance(checkpoint, dict) or not isinstance(parts, int) or parts < 0:
+        raise ValueError("it holds something else than a checkpoint")
+    return checkpoint, parts
+
+
 def check_record(record: Record) -> None:
     """Check that a record may go into an archive.
 
@@ -233,8 +236,6 @@ def check_record(record: Record) -> None:
     Raises:
         SchemaError: If its group, point, labels or variables are not as the schema demands.
     """
-    from reluscope.joining import check
-
     pieces = record.group.split("/")[1:]
     if not record.group.startswith("/") or not all(re.fullmatch(r"\w[\w.-]*", piece) for piece in pieces):
         raise SchemaError(f"group {record.group!r}: expected a path of plain names such as 'epoch'")

@@ -43,6 +43,7 @@ def collect(
         >>> found["seeds"], "torch" in found["versions"]
         ([7], True)
     """
+    found = _torch(device)
     return {
         "recipe": dict(recipe) if recipe is not None else None,
         "seeds": [int(seed) for seed in seeds],
@@ -65,7 +66,8 @@ def collect(
             "processor": processor(),
             "cpus": os.cpu_count(),
         },
-        "torch": _torch(device),
+        "threads": found["threads"],
+        "torch": found,
     }
 
 

@@ -94,7 +94,7 @@ def sweep_dims(attrs: Mapping[Any, Any]) -> list[str]:
         return []
     dims = load_json(attrs["sweep_dims"], "sweep_dims")
     if not isinstance(dims, list) or not all(isinstance(dim, str) and dim for dim in dims):
-        raise SchemaError(f"sweep_dims: got {str(dims):.80}, expected a JSON list of names")
+        raise SchemaError(f"sweep_dims: got {dims!s:.80}, expected a JSON list of names")
     return dims
 
 
