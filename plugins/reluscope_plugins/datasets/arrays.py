@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +120,19 @@ def _find(path: str, root: str | Path | None) -> Path:
     )
 
 
-def _open(file: Path) -> np.lib.npyio.NpzFile:
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ReluscopeError(f"{file}: cannot be read as .npz ({error}); write it with numpy.savez") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ReluscopeError(
-            f"{file}: holds a single array, expected .npz; write it with numpy.savez(file, x=..., y=...)"
-        )
-    return archive
+@contextlib.contextmanager
+def _open(file: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    # numpy leaves a file that it cannot read open, so it is ours to close.
+    with file.open("rb") as stream:
+        try:
+            archive = np.load(stream, allow_pickle=False)
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise ReluscopeError(f"{file}: cannot be read as .npz ({reason}); write it with numpy.savez") from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ReluscopeError(f"{file}: holds a single array, expected several; write it with numpy.savez")
+        with archive:
+            yield archive
 
 
 def _keys(
