@@ -129,7 +129,7 @@ def assemble(metrics: Sequence[Metric], states: Sequence[Any], *, lab: Lab | Non
     for metric, state in zip(metrics, states, strict=True):
         with _blame(metric, lab, "at the end"):
             arrays.append(metric.finish(state))
-    dataset = xr.merge(arrays, join="outer", compat="equals", combine_attrs="drop")
+    dataset = xr.merge(arrays, join="outer", compat="equals", combine_attrs="drop_conflicts")
     dataset.attrs = {"samples": states[0]["samples"]}
     schema.validate(dataset)
     return dataset

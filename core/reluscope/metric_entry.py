@@ -77,7 +77,7 @@ class Metric(Entry):
         Returns:
             A state, to be merged with others.
         """
-        from reluscope.metric import measure
+        from reluscope.monoid import measure
 
         return measure(self, observation)
 
@@ -91,7 +91,7 @@ class Metric(Entry):
         Returns:
             The state of both batches together.
         """
-        from reluscope.metric import merge
+        from reluscope.monoid import merge
 
         return merge(self, first, second)
 
@@ -104,7 +104,7 @@ class Metric(Entry):
         Returns:
             The labelled result, with dims, units and long_name as declared.
         """
-        from reluscope.metric import finish
+        from reluscope.monoid import finish
 
         return finish(self, state)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import reluscope as rs
+
 ROOT = Path(__file__).parents[2]
 # Put together here, so that this file does not find itself.
 FORBIDDEN = [
@@ -45,3 +47,9 @@ def test_source_roots_hold_packages_only() -> None:
         entries = {path.name for path in (ROOT / root).iterdir() if path.name != "__pycache__"}
         stray = {name for name in entries if not (ROOT / root / name / "__init__.py").is_file()}
         assert not stray, f"{root}/ is on the import path, so {sorted(stray)} would be importable; move it"
+
+
+def test_no_module_hides_a_public_name() -> None:
+    # Importing reluscope.metric would put the module in the place of the decorator.
+    modules = {path.stem for path in (ROOT / "core" / "reluscope").iterdir()}
+    assert not modules & set(rs.__all__)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from reluscope.errors import ObservationError, PluginError, ReluscopeError, nearest
+from reluscope.errors import ObservationError, PluginError, nearest
 from reluscope.labelling import check_values, label, plain_fault, to_numpy
 
 if TYPE_CHECKING:
@@ -154,8 +154,12 @@ def _instance(metric: Metric) -> Any:
 def _call(metric: Metric, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs)
-    except ReluscopeError:
+    except PluginError:
         raise
+    except ObservationError as error:
+        if repr(metric.name) in str(error):
+            raise
+        raise ObservationError(f"metric {metric.name!r}: {error}") from error
     except Exception as error:  # third-party code may raise anything; the cause stays chained
         reason = " ".join(str(error).split())
         raise PluginError(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from reluscope.observation import Observation, observe
 from torch import nn
 
 from reluscope.entries import Metric, metric
 from reluscope.errors import ObservationError, PluginError
+from reluscope.observation import Observation, observe
 
 TWO_SITES = ("1#0", "3#0")
 
@@ -272,8 +272,16 @@ def test_targets_are_asked_for(model: nn.Module) -> None:
         needy.measure(observe(model, inputs(2)))
 
 
-def test_a_model_without_activations() -> None:
-    observation = observe(nn.Linear(3, 2), inputs(4))
-    assert positive_part(observation).shape == (0,)
-    assert spread(observation).shape == (0,)
-    assert output_norm(observation).shape == ()
+def test_a_state_without_sites_finishes() -> None:
+    # What a network gives that has other bends than activation functions.
+    state = {"metric": "spread", "samples": 3, "sites": {}, "value": {}}
+    assert spread.finish(state).shape == (0,)
+    assert positive_part.finish({**state, "metric": "positive_part"}).shape == (0,)
+
+
+def test_errors_of_an_observation_name_the_metric(model: nn.Module) -> None:
+    curious = made(lambda o: o.affine().weight.sum())
+    with pytest.raises(ObservationError, match=r"metric 'made': .*needs=\{'affine'\}"):
+        curious(observe(model, inputs(2)))
+    with pytest.raises(PluginError, match="metric 'made': measure raised UnknownNameError: unknown site"):
+        made(lambda o: o.preactivation["1#7"].mean())(observe(model, inputs(2)))
