@@ -1,0 +1,277 @@
+"""The affine map that a piecewise-linear network is on one piece, as a matrix and as an operator."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from reluscope.errors import ObservationError
+from reluscope.suspects import Suspect
+
+_SEED = 0x5EED
+_CHUNK = 2**24
+"""Numbers that one chunk of rows of W may hold at the widest layer."""
+
+
+class AffineMap:
+    """f(y) = W y + b for all y on the piece that holds x, for each sample of a batch.
+
+    Works on the recorded graph of one forward pass, whose masks are frozen there: `rmatvec` is a backward pass,
+    `matvec` its transpose (the derivative of the backward pass by the covector), and neither forms W. Inputs and
+    outputs are flattened; several inputs are concatenated. Before the first answer the curvature is tested: the
+    derivative of u^T J(x) v by x must vanish exactly for random u and v.
+
+    Args:
+        output: `(sample, out)`, at the end of the graph.
+        leaves: The inputs at its start, samples first.
+        samples: Number of samples.
+        suspects: Calls that may keep the map from being affine.
+        widest: Numbers a sample at the widest layer, to bound memory.
+
+    References:
+        Johansson 2022, eq. 2.2 (W = W_n Z_{n-1} ... Z_1 W_1) and fig. 3.6 (forward and backward mode).
+    """
+
+    def __init__(
+        self,
+        output: torch.Tensor,
+        leaves: Sequence[torch.Tensor],
+        *,
+        samples: int,
+        suspects: Sequence[Suspect] = (),
+        widest: int = 0,
+    ) -> None:
+        self._output = output
+        self._leaves = tuple(leaves)
+        self._suspects = tuple(suspects)
+        self._widest = widest
+        self.samples = samples
+        for leaf in self._leaves:
+            if leaf.ndim == 0 or leaf.shape[0] != samples:
+                raise ObservationError(
+                    f"an input has shape {tuple(leaf.shape)}, expected {samples} samples first; there is no affine map "
+                    "of each sample"
+                )
+        self._widths = [leaf.numel() // samples for leaf in self._leaves]
+
+    def __repr__(self) -> str:
+        return f"AffineMap(sample={self.samples}, out={self.shape[1]}, in={self.shape[2]})"
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        yield self.weight
+        yield self.bias
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of samples, outputs and inputs."""
+        return self.samples, self._output.shape[1], sum(self._widths)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the first input, in which the map is given."""
+        return self._leaves[0].dtype
+
+    @cached_property
+    def weight(self) -> torch.Tensor:
+        """W, formed: `(sample, out, in)`."""
+        pull = self._pull
+        _, outs, ins = self.shape
+        if pull is None:
+            return torch.zeros(self.shape, dtype=self.dtype, device=self._output.device)
+        covector, pulled = pull
+        if outs <= ins:
+            return self._stacked(outs, self._output, lambda basis, batched: self._back(basis, batched=batched))
+        columns = self._stacked(
+            ins, pulled, lambda basis, batched: self._grad(pulled, (covector,), basis, batched=batched)[0]
+        )
+        return columns.transpose(1, 2).contiguous().to(self.dtype)
+
+    @cached_property
+    def bias(self) -> torch.Tensor:
+        """The offset b = f(x) - W x: `(sample, out)`."""
+        with torch.no_grad():
+            x = torch.cat([leaf.detach().reshape(self.samples, -1).to(self.dtype) for leaf in self._leaves], dim=1)
+            return self._output.detach().to(self.dtype) - self.matvec(x)
+
+    def matvec(self, vector: torch.Tensor) -> torch.Tensor:
+        """Return W v, without forming W (forward mode with frozen masks).
+
+        Args:
+            vector: `(sample, in)`.
+
+        Returns:
+            `(sample, out)`.
+
+        Raises:
+            ObservationError: If the shape does not fit, or the network is not affine on a piece.
+        """
+        self._check(vector, self.shape[2], "in")
+        pull = self._pull
+        if pull is None:
+            return torch.zeros(self.samples, self.shape[1], dtype=self.dtype, device=self._output.device)
+        covector, pulled = pull
+        (pushed,) = self._grad(pulled, (covector,), vector.detach().to(pulled))
+        return pushed.to(self.dtype)
+
+    def rmatvec(self, covector: torch.Tensor) -> torch.Tensor:
+        """Return W^T u, without forming W (backward mode).
+
+        Args:
+            covector: `(sample, out)`.
+
+        Returns:
+            `(sample, in)`.
+
+        Raises:
+            ObservationError: If the shape does not fit, or the network is not affine on a piece.
+        """
+        self._check(covector, self.shape[1], "out")
+        if self._pull is None:
+            return torch.zeros(self.samples, self.shape[2], dtype=self.dtype, device=self._output.device)
+        return self._back(covector.detach().to(self._output))
+
+    @cached_property
+    def _pull(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        # A random covector and W^T times it, with the graph between them, tested for curvature; None where W = 0.
+        for suspect in self._ancestors(certain=True):
+            raise ObservationError(f"not affine on a piece: {suspect}; {suspect.remedy}")
+        if not self._output.requires_grad:
+            return None
+        with self._context():
+            covector = self._random(self._output).requires_grad_()
+            parts = self._grad(self._output, self._leaves, covector, create_graph=True)
+            pulled = self._flat(parts)
+            if not pulled.requires_grad:
+                return None
+            self._test_curvature(pulled)
+            self._test_mixing(covector)
+        return covector, pulled
+
+    def _test_curvature(self, pulled: torch.Tensor) -> None:
+        for curvature in self._grad(pulled, self._leaves, self._random(pulled)):
+            if bool((curvature != 0).any()):
+                raise ObservationError(self._refusal())
+
+    def _test_mixing(self, covector: torch.Tensor) -> None:
+        even = covector.detach().clone()
+        even[1::2] = 0
+        if self.samples > 1 and bool((self._back(even)[1::2] != 0).any()):
+            raise ObservationError(
+                "the output of one sample depends on another sample, so there is no affine map of each; observe "
+                "samples one at a time, or remove what mixes them"
+            )
+
+    def _refusal(self) -> str:
+        suspect = next(iter(self._ancestors(certain=False)), None)
+        if suspect is None:
+            return (
+                "not affine on a piece: the derivative by the input changes within it, by an operation that reluscope "
+                "cannot name; expected a piecewise-linear network; replace what is smooth"
+            )
+        return f"not affine on a piece: {suspect}; {suspect.remedy}"
+
+    def _ancestors(self, *, certain: bool) -> Iterator[Suspect]:
+        # The suspects on which the output depends.
+        suspects = [suspect for suspect in self._suspects if suspect.certain is certain]
+        if not suspects:
+            return
+        seen: set[Any] = set()
+        stack = [self._output.grad_fn]
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in seen:
+                seen.add(node)
+                stack.extend(following for following, _ in node.next_functions)
+        yield from (suspect for suspect in suspects if suspect.node is None or suspect.node in seen)
+
+    def _back(self, covector: torch.Tensor, *, batched: bool = False) -> torch.Tensor:
+        parts = self._grad(self._output, self._leaves, covector, batched=batched)
+        return self._flat(parts, lead=int(batched))
+
+    def _flat(self, parts: Sequence[torch.Tensor], lead: int = 0) -> torch.Tensor:
+        return torch.cat([part.flatten(lead + 1) if part.ndim > lead + 1 else part.unsqueeze(-1) for part in parts], -1)
+
+    def _stacked(
+        self, count: int, like: torch.Tensor, apply: Callable[[torch.Tensor, bool], torch.Tensor]
+    ) -> torch.Tensor:
+        # To every unit vector, many at a time: (sample, count, ...).
+        chunk = max(1, min(count, _CHUNK // max(1, self.samples * max(self._widest, *self.shape[1:]))))
+        identity = torch.eye(count, dtype=like.dtype, device=like.device)
+        pieces: list[torch.Tensor] = []
+        vectorised = True
+        for start in range(0, count, chunk):
+            basis = identity[start : start + chunk].unsqueeze(1).expand(-1, self.samples, -1)
+            if vectorised:
+                try:
+                    pieces.append(apply(basis, True))
+                    continue
+                except RuntimeError:
+                    # Not every derivative can be vectorised; one at a time works, or raises what is really wrong.
+                    vectorised = False
+            pieces.append(torch.stack([apply(vector, False) for vector in basis]))
+        return torch.cat(pieces).transpose(0, 1).contiguous() if pieces else like.new_zeros(self.samples, 0, 0)
+
+    def _grad(
+        self,
+        output: torch.Tensor,
+        inputs: Sequence[torch.Tensor],
+        covector: torch.Tensor,
+        *,
+        create_graph: bool = False,
+        batched: bool = False,
+    ) -> list[torch.Tensor]:
+        with self._context():
+            covector = covector.clone() if covector.is_inference() else covector
+            try:
+                parts = torch.autograd.grad(
+                    output,
+                    inputs,
+                    covector,
+                    retain_graph=True,
+                    create_graph=create_graph,
+                    allow_unused=True,
+                    is_grads_batched=batched,
+                )
+            except RuntimeError as error:
+                message = str(error)
+                if "modified by an inplace operation" in message:
+                    raise ObservationError(
+                        "the weights were changed after the observation, so its affine map is lost; ask for the map "
+                        "before the optimizer steps, or observe again"
+                    ) from error
+                if "derivative for" in message or "differentiate twice" in message:
+                    raise ObservationError(self._refusal()) from error
+                raise
+        lead = covector.shape[:1] if batched else ()
+        return [
+            part if part is not None else leaf.new_zeros((*lead, *leaf.shape))
+            for part, leaf in zip(parts, inputs, strict=True)
+        ]
+
+    @contextlib.contextmanager
+    def _context(self) -> Iterator[None]:
+        # Differentiation must work whatever the caller's modes are.
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autocast(self._output.device.type, enabled=False))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
+            yield
+
+    def _random(self, like: torch.Tensor) -> torch.Tensor:
+        # Drawn on the CPU, so that a verdict does not depend on the device.
+        generator = torch.Generator().manual_seed(_SEED)
+        return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.device, like.dtype)
+
+    def _check(self, vector: torch.Tensor, width: int, name: str) -> None:
+        if tuple(vector.shape) != (self.samples, width):
+            raise ObservationError(
+                f"got a tensor of shape {tuple(vector.shape)}, expected (sample, {name}) = ({self.samples}, {width}); "
+                "flatten what follows the sample dim"
+            )

@@ -1,0 +1,85 @@
+"""NaN and infinity: one reduction a tensor tells that something is wrong, a closer look tells where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from reluscope.errors import ObservationError
+from reluscope.recorder import Capture
+
+
+def suspicious(totals: Iterable[torch.Tensor]) -> bool:
+    """Say whether one of many sums is not finite, with one wait a device.
+
+    Args:
+        totals: Float scalars.
+
+    Returns:
+        Whether a closer look is due.
+    """
+    devices: dict[torch.device, list[torch.Tensor]] = {}
+    for total in totals:
+        devices.setdefault(total.device, []).append(total)
+    return any(not bool(torch.stack(group).isfinite().all()) for group in devices.values())
+
+
+def check_finite(
+    model: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    captures: Iterable[Capture],
+    outputs: Iterable[torch.Tensor],
+) -> None:
+    """Look closely: name the input, the parameter or the site that holds NaN or infinity.
+
+    Args:
+        model: The network.
+        inputs: Name to tensor.
+        captures: What was seen at the sites.
+        outputs: Tensors of the output; infinity there may be meant (a masked logit), NaN never is.
+
+    Raises:
+        ObservationError: If anything is not finite; names the cause rather than where it shows.
+    """
+    for name, tensor in inputs.items():
+        what = _trouble(tensor)
+        if what:
+            raise ObservationError(f"{name} holds {what}; expected finite values; clean the data")
+    for name, tensor in model.named_parameters():
+        what = _trouble(tensor)
+        if what:
+            raise ObservationError(
+                f"parameter {name!r} holds {what}; expected finite values; training may have diverged: go back to an "
+                "earlier state"
+            )
+    site = next((capture.name for capture in captures if _trouble(capture.raw)), None)
+    nan = any(tensor.isnan().any() for tensor in outputs if tensor.is_floating_point())
+    for name, tensor in model.named_buffers():
+        what = _trouble(tensor)
+        # Infinity in a buffer may be meant (a mask), unless it did harm.
+        if what and (site or nan or "NaN" in what):
+            raise ObservationError(
+                f"buffer {name!r} holds {what}; expected finite values; reset it or go back to an earlier state"
+            )
+    for capture in captures:
+        what = _trouble(capture.raw)
+        if what:
+            raise ObservationError(
+                f"site {capture.name!r}: the pre-activation holds {what} ({capture.raw.dtype}) although input and "
+                "parameters are finite; expected finite values; look for an overflow before it, or use a wider dtype"
+            )
+    if nan:
+        raise ObservationError(
+            "the output holds NaN although input, parameters and all sites are finite; expected finite values; look at "
+            "what comes after the last site"
+        )
+
+
+def _trouble(tensor: torch.Tensor) -> str:
+    if not tensor.is_floating_point() or nn.parameter.is_lazy(tensor):
+        return ""
+    nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
+    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} Inf"] * bool(infinite)
+    return f"{' and '.join(parts)} among {tensor.numel()} values" if parts else ""

@@ -1,0 +1,345 @@
+"""Observation: what one forward pass over one batch shows of a network, and all that derives from it, lazily."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from reluscope.affine_map import AffineMap
+from reluscope.errors import ObservationError, UnknownNameError, nearest
+from reluscope.finite import check_finite, suspicious
+from reluscope.inputs import Arguments, Input, unwrap
+from reluscope.layout import rows
+from reluscope.preserve import is_preserved, preserved
+from reluscope.recorder import Capture, Recorder, total
+from reluscope.sites import Site, pattern, states
+from reluscope.suspects import Suspect
+
+__all__ = ["Observation", "affine", "observe"]
+
+
+class SiteTensors(Mapping[str, torch.Tensor]):
+    """A tensor for each site, made when first asked for: a read-only mapping from site name.
+
+    Args:
+        names: The sites.
+        make: From site name to tensor.
+        others: Sites that exist but have no such tensor, name to why not.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], make: Callable[[str], torch.Tensor], others: Mapping[str, str] | None = None
+    ) -> None:
+        self._names = names
+        self._make = make
+        self._others = others or {}
+        self._made: dict[str, torch.Tensor] = {}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._made:
+            if name in self._others:
+                raise UnknownNameError(f"site {name!r}: {self._others[name]}")
+            if name not in self._names:
+                raise UnknownNameError(f"unknown site {name!r}. {nearest(str(name), self._names)}")
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class Observation:
+    """One forward pass over one batch, as seen at the places where the network bends.
+
+    Made by `observe`. A convolution's positions count as samples and its channels as units; rows are sample-major.
+
+    Attributes:
+        model: The network, wrappers taken off.
+        input: What it was given.
+        output: What it returned, detached.
+        target: The labels, or None.
+        samples: Number of input samples.
+        sites: Names of the activation sites in the order of the calls.
+        pools: Names of the max-pool sites in the order of the calls.
+        site: Name to `Site`, of both kinds.
+        preactivation: Site to pre-activation `(sample, unit)`, a detached copy.
+        pattern: Site to activation pattern `(sample, unit)`: bool where a unit has two states (active or not), uint8
+            where three (0 below, 1 between, 2 above); of a max-pool the index of the winner in the flattened plane.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        input: Input,
+        output: Any,
+        target: Any,
+        samples: int,
+        captures: list[Capture],
+        leaves: list[torch.Tensor] | None,
+        suspects: list[Suspect],
+    ) -> None:
+        self.model = model
+        self.input = input
+        self.output = _detached(output)
+        self.target = target
+        self.samples = samples
+        self._captures = {capture.name: capture for capture in captures}
+        self._result = output if leaves is not None else None
+        self._leaves = leaves
+        self._suspects = suspects
+        self._maps: dict[str | None, AffineMap] = {}
+        self.sites = tuple(capture.name for capture in captures if capture.pool is None)
+        self.pools = tuple(capture.name for capture in captures if capture.pool is not None)
+        self.site: Mapping[str, Site] = {name: self._described(capture) for name, capture in self._captures.items()}
+        no_preactivation = dict.fromkeys(self.pools, "a max-pool has no pre-activation; ask for its pattern")
+        self.preactivation = SiteTensors(self.sites, self._make_preactivation, no_preactivation)
+        self.pattern = SiteTensors((*self.sites, *self.pools), self._make_pattern)
+
+    def __repr__(self) -> str:
+        return (
+            f"Observation({type(self.model).__name__}: {self.samples} samples, {len(self.sites)} activation sites, "
+            f"{len(self.pools)} max-pools)"
+        )
+
+    def affine(self, site: str | None = None) -> AffineMap:
+        """Return the affine map that the network is on the piece of each sample.
+
+        Args:
+            site: Map from the input to the pre-activation of this site (rows of a sample flattened, as in
+                `preactivation`); None: to the output.
+
+        Returns:
+            The map, one for each sample.
+
+        Raises:
+            ObservationError: If the observation was made without `affine=True`, or there is no such map.
+            UnknownNameError: If there is no such site.
+        """
+        if self._leaves is None:
+            raise ObservationError(
+                "this observation keeps no graph, so it has no affine map; a metric declares needs={'affine'}, a "
+                "caller passes observe(model, x, affine=True)"
+            )
+        if site not in self._maps:
+            if site is not None and site not in self.sites:
+                raise UnknownNameError(f"unknown site {site!r}. {nearest(str(site), self.sites)}")
+            self._maps[site] = self._make_map(site, self._leaves)
+        return self._maps[site]
+
+    def _make_map(self, site: str | None, leaves: list[torch.Tensor]) -> AffineMap:
+        if site is None:
+            result, what, order = self._result, "the output", sys.maxsize
+            if not isinstance(result, torch.Tensor):
+                raise ObservationError(
+                    f"the model returns {type(result).__name__}, expected one tensor for an affine map; wrap the model "
+                    "so that it returns one, or ask for the map to a site"
+                )
+        else:
+            capture = self._captures[site]
+            result, what, order = rows(capture.raw, capture.channel), f"site {site!r}", capture.order
+        if result.ndim == 0 or result.shape[0] % self.samples or (site is None and result.shape[0] != self.samples):
+            raise ObservationError(
+                f"{what} has shape {tuple(result.shape)} for {self.samples} samples, expected samples first; there is "
+                "no affine map of each sample"
+            )
+        if not leaves:
+            raise ObservationError(
+                "the input holds no floating-point tensor, so there is no affine map; pass what comes after an "
+                "embedding"
+            )
+        widest = max([capture.raw.numel() for capture in self._captures.values()], default=0) // self.samples
+        return AffineMap(
+            result.reshape(self.samples, -1),
+            leaves,
+            samples=self.samples,
+            suspects=[suspect for suspect in self._suspects if suspect.order < order],
+            widest=widest,
+        )
+
+    def _described(self, capture: Capture) -> Site:
+        shape = capture.raw.shape
+        units = shape[capture.channel] if capture.raw.ndim >= 2 else self._rows(capture).shape[1]
+        count = capture.raw.numel() // units if units else 0
+        positions = count // self.samples if count % self.samples == 0 else 0
+        if capture.activation is None:
+            name = capture.pool.name if capture.pool else ""
+            return Site(capture.name, name, states=0, smooth=False, units=units, positions=positions)
+        return Site(
+            capture.name,
+            capture.activation.name,
+            states=states(capture.lower, capture.upper),
+            smooth=capture.activation.smooth,
+            units=units,
+            positions=positions,
+        )
+
+    def _rows(self, capture: Capture, values: torch.Tensor | None = None) -> torch.Tensor:
+        values = capture.raw.detach() if values is None else values
+        if values.ndim < 2:
+            # One value a sample is one unit; anything else is one row.
+            return rows(values.reshape(-1), -1 if values.numel() == self.samples else 0)
+        return rows(values, capture.channel)
+
+    def _make_preactivation(self, name: str) -> torch.Tensor:
+        return self._rows(self._captures[name])
+
+    def _make_pattern(self, name: str) -> torch.Tensor:
+        capture = self._captures[name]
+        if capture.activation is None:
+            return self._rows(capture)
+        with torch.no_grad():
+            # In the network's own shape, against which thresholds that are tensors broadcast.
+            signs = pattern(capture.raw.detach(), capture.lower, capture.upper, inclusive=capture.activation.inclusive)
+            return self._rows(capture, signs)
+
+
+def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = False) -> Observation:
+    """Observe an unchanged model on one batch; the model is left exactly as found.
+
+    Sites are found by listening to torch's functions, so functional calls, in-place ones and modules used several times
+    all count. Data-parallel wrappers are taken off, and what `torch.compile` compiled runs uncompiled.
+
+    Args:
+        model: Any module, in the mode (train or eval) in which it is to be seen.
+        x: A batch: a tensor `(sample, ...)`, a tuple of positional arguments, or a dict of keyword arguments.
+        target: Labels, for metrics that need them.
+        affine: Whether to keep the graph, for `Observation.affine`.
+
+    Returns:
+        What the pass showed.
+
+    Raises:
+        ObservationError: If model or input cannot be observed, hold NaN or infinity, or there is no activation site.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> observation = observe(model, torch.randn(5, 2))
+        >>> observation.sites, observation.pattern["1#0"].shape
+        (('1#0',), torch.Size([5, 3]))
+    """
+    observation = _look(model, x, target=target, graph=affine)
+    if not observation.sites:
+        raise ObservationError(
+            f"{type(observation.model).__name__} called no activation function that reluscope knows, expected at least "
+            "one (such as torch.relu); for the map of a linear model use reluscope.affine"
+        )
+    return observation
+
+
+def affine(model: nn.Module, x: Input) -> AffineMap:
+    """Return the affine map that a piecewise-linear network is on the piece that holds each sample.
+
+    f(y) = W y + b for all y on the piece of x, where W = W_n Z_{n-1} ... Z_1 W_1 and the Z are the activation patterns
+    of x written as diagonal matrices.
+
+    Args:
+        model: Any piecewise-linear module in eval mode; smooth ones are refused by name.
+        x: A batch, as for `observe`.
+
+    Returns:
+        The map; `weight, bias = affine(model, x)` gives `(sample, out, in)` and `(sample, out)`.
+
+    References:
+        Johansson 2022, eq. 2.2.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> x = torch.randn(5, 2)
+        >>> weight, bias = affine(model, x)
+        >>> torch.allclose((weight @ x.unsqueeze(-1)).squeeze(-1) + bias, model(x), atol=1e-6)
+        True
+    """
+    return _look(model, x, target=None, graph=True).affine()
+
+
+def _look(model: nn.Module, x: Input, *, target: Any, graph: bool) -> Observation:
+    network = unwrap(model)
+    arguments = Arguments.of(x)
+    recorder = Recorder(graph=graph)
+    # Whoever has preserved the model already restores it; a second snapshot for each batch could cost more than the
+    # pass itself.
+    keep = contextlib.nullcontext() if is_preserved(network) else preserved(network)
+    with keep, _conditions(network, graph=graph):
+        args, kwargs, leaves = arguments.copied(graph=graph)
+        totals = [total(tensor) for tensor in arguments.tensors.values() if tensor.is_floating_point()]
+        try:
+            with recorder.listening(network):
+                output = network(*args, **kwargs)
+        except Exception as error:
+            if recorder.raised is not None and recorder.raised[0] is error and not isinstance(error, ObservationError):
+                _, path, module = recorder.raised
+                error.add_note(
+                    f"raised in {type(module).__name__} {path or '(the root)'!r} while reluscope observed it"
+                )
+            raise
+        outputs = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+        totals += [total(tensor) for tensor in outputs if tensor.is_floating_point()]
+    totals += [capture.total for capture in recorder.captures if capture.total is not None]
+    if suspicious(totals):
+        check_finite(network, arguments.tensors, [c for c in recorder.captures if c.activation], outputs)
+    return Observation(
+        model=network,
+        input=x,
+        output=output,
+        target=target,
+        samples=arguments.samples,
+        captures=recorder.captures,
+        leaves=leaves if graph else None,
+        suspects=recorder.suspects,
+    )
+
+
+@contextlib.contextmanager
+def _conditions(network: nn.Module, *, graph: bool) -> Iterator[None]:
+    """Set up torch for one pass: uncompiled, and with a graph of the input only or with none."""
+    with contextlib.ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        # Within the caller's autocast, a weight cast here without a graph would be reused by the caller's training
+        # step, which would then miss its gradient.
+        stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
+        torch.set_autocast_cache_enabled(False)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(graph))
+        if graph:
+            stack.enter_context(_input_only(network))
+        yield
+
+
+@contextlib.contextmanager
+def _input_only(network: nn.Module) -> Iterator[None]:
+    """Keep parameters out of the graph, and the user's backward hooks out of the way."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    hooks = []
+    for module in network.modules():
+        for registry in (module._backward_hooks, module._backward_pre_hooks):
+            if registry:
+                hooks.append((registry, registry.copy()))
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        for registry, _ in hooks:
+            registry.clear()
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        for registry, copy in hooks:
+            registry.update(copy)
+
+
+def _detached(output: Any) -> Any:
+    return _pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, output)

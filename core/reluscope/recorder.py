@@ -1,0 +1,204 @@
+"""Listen to one forward pass: a torch function mode hears every activation, hooks tell in which module."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from reluscope.errors import ObservationError
+from reluscope.layout import Layout
+from reluscope.sites import POOLS, Activation, Bound, Pool, activation_of, argument
+from reluscope.suspects import Suspect, suspect_of
+
+
+@dataclasses.dataclass
+class Capture:
+    """What was seen at one site.
+
+    Attributes:
+        name: The site's name.
+        raw: A copy of the pre-activation, or the winners of a max-pool, in the network's own shape. Within the graph if
+            one is recorded.
+        channel: The dim of `raw` that counts units.
+        activation: What bends here; None for a max-pool.
+        pool: The max-pool; None for an activation.
+        lower: Lower threshold.
+        upper: Upper threshold.
+        order: Number of the call among all torch calls of the pass.
+        total: Sum of all values: not finite if any is not, so one number tells whether to look closer.
+    """
+
+    name: str
+    raw: torch.Tensor
+    channel: int
+    activation: Activation | None = None
+    pool: Pool | None = None
+    lower: Bound = None
+    upper: Bound = None
+    order: int = 0
+    total: torch.Tensor | None = None
+
+
+class Recorder(TorchFunctionMode):
+    """Captures the sites of one forward pass, between `with recorder.listening(model)` and its end.
+
+    A function called from within another torch function is not heard, so nothing is counted twice.
+
+    Args:
+        graph: Whether to keep captured pre-activations within the graph, and note what may keep the network from being
+            affine on a piece.
+    """
+
+    def __init__(self, *, graph: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.captures: list[Capture] = []
+        self.suspects: list[Suspect] = []
+        self.calls = 0
+        self.raised: tuple[BaseException, str, nn.Module] | None = None
+        self._graph = graph
+        self._layout = Layout()
+        self._numbers: Counter[str] = Counter()
+        self._stack: list[tuple[str, nn.Module]] = []
+
+    @property
+    def path(self) -> str:
+        """Path of the module whose forward runs, empty for the root."""
+        return self._stack[-1][0] if self._stack else ""
+
+    @contextlib.contextmanager
+    def listening(self, model: nn.Module) -> Iterator[None]:
+        """Listen to what runs within.
+
+        Args:
+            model: The root; its modules are hooked for as long as it takes.
+
+        Yields:
+            Nothing.
+        """
+        with contextlib.ExitStack() as stack:
+            for path, module in model.named_modules():
+                # torch.compile wraps a module in another one; names should not depend on that.
+                name = ".".join(part for part in path.split(".") if part != "_orig_mod")
+                before = module.register_forward_pre_hook(self._entering(name), prepend=True)
+                stack.callback(before.remove)
+                after = module.register_forward_hook(self._leaving, always_call=True)
+                stack.callback(after.remove)
+            with self:
+                yield
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        self.calls += 1
+        capture = None
+        activation = activation_of(func)
+        pool = POOLS.get(func) if activation is None else None
+        if activation is not None:
+            capture = self._activation(activation, args, kwargs)
+        elif getattr(func, "__name__", "") == "batch_norm":
+            self._check_batch(args, kwargs)
+        if pool is not None:
+            result = self._pool(pool, func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+        self._layout.follow(func, args, kwargs, result)
+        if self._graph:
+            suspect = suspect_of(func, args, kwargs, result, capture and capture.activation)
+            if suspect is not None:
+                where = capture.name if capture else self.path
+                self.suspects.append(dataclasses.replace(suspect, where=where, order=self.calls))
+        return result
+
+    def _activation(self, activation: Activation, args: Sequence[Any], kwargs: dict[str, Any]) -> Capture | None:
+        z = args[0] if args else kwargs.get("input", kwargs.get("self"))
+        lower, upper = activation.bounds(args, kwargs)
+        if not isinstance(z, torch.Tensor) or not z.is_floating_point() or (lower is None and upper is None):
+            return None
+        if isinstance(z, nn.Parameter):
+            # Bounds on a weight bend nothing in the input.
+            return None
+        # A copy: an activation in place, here or later, would overwrite what a reference shows.
+        raw = z.clone() if self._graph else z.detach().clone()
+        capture = Capture(
+            name=self._name(activation.name),
+            raw=raw,
+            channel=self._unit_dim(raw, z),
+            activation=activation,
+            lower=_copied(lower),
+            upper=_copied(upper),
+            order=self.calls,
+            total=total(raw),
+        )
+        self.captures.append(capture)
+        return capture
+
+    def _pool(self, pool: Pool, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        pooled, winners = (pool.indexed or func)(*args, **kwargs)
+        channel = max(winners.ndim - pool.spatial - 1, 0)
+        name = self._name(pool.name)
+        self.captures.append(Capture(name=name, raw=winners, channel=channel, pool=pool, order=self.calls))
+        # The caller may get the winners too (to unpool), and may change them.
+        return pooled if pool.indexed is not None else (pooled, winners.clone())
+
+    def _name(self, function: str) -> str:
+        label = self.path or function
+        number = self._numbers[label]
+        self._numbers[label] += 1
+        return f"{label}#{number}"
+
+    def _unit_dim(self, raw: torch.Tensor, z: torch.Tensor) -> int:
+        return self._layout.channel(z) if raw.ndim >= 2 else 0
+
+    def _check_batch(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        x = argument(args, kwargs, 0, "input")
+        if not argument(args, kwargs, 5, "training", False) or not isinstance(x, torch.Tensor) or x.ndim < 2:
+            return
+        if math.prod(x.shape) == x.shape[1]:
+            raise ObservationError(
+                f"batch norm {self.path or 'in the root module'!r} is in train mode and got one value a channel (input "
+                f"shape {tuple(x.shape)}), expected at least two to take statistics; call model.eval() or pass a "
+                "larger batch"
+            )
+
+    def _entering(self, name: str) -> Callable[..., None]:
+        def enter(module: nn.Module, args: Any) -> None:
+            self._stack.append((name, module))
+
+        return enter
+
+    def _leaving(self, module: nn.Module, args: Any, output: Any) -> None:
+        # The hook is also called when the module raised; the innermost module hears of it first.
+        error = sys.exception()
+        if error is not None and (self.raised is None or self.raised[0] is not error):
+            self.raised = (error, self.path, module)
+        # Someone else's hook may have raised before `enter` was called.
+        if self._stack and self._stack[-1][1] is module:
+            self._stack.pop()
+
+
+def total(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum a tensor, so that one number tells whether a value is not finite.
+
+    Args:
+        tensor: Floating point, any shape.
+
+    Returns:
+        A float32 scalar, without waiting for the device. It may overflow where all values are finite, so a closer look
+        decides.
+    """
+    detached = tensor.detach()
+    return detached.sum() if detached.dtype == torch.float32 else detached.sum(dtype=torch.float32)
+
+
+def _copied(bound: Bound) -> Bound:
+    return bound.detach().clone() if isinstance(bound, torch.Tensor) else bound
