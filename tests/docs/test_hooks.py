@@ -114,7 +114,7 @@ def test_reluscope_procedures(page_lab: rs.Lab) -> None:
 
 def test_reluscope_record(plugin: ModuleType, page_lab: rs.Lab) -> None:
     rs.run(RECIPE, lab=page_lab)
-    assert plugin.heard == ["norm", "norm", "norm"]
+    assert plugin.heard.count("norm") == 3
 
 
 def test_reluscope_experiments(page_lab: rs.Lab) -> None:
