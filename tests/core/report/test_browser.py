@@ -1,0 +1,75 @@
+"""The page in a real browser: `make page-test`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from reluscope.report import render
+
+pytestmark = pytest.mark.page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def opened(text: str, folder: Path, *more: str) -> tuple[str, str]:
+    """Loads a page without network; returns the DOM after drawing, and what the console said."""
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.fail(f"expected one of {', '.join(BROWSERS)} on the PATH; install one to check the page")
+    page = folder / "page.html"
+    page.write_text(text, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
+    options += ["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]
+    done = subprocess.run(
+        [browser, *options, *more, page.as_uri()], capture_output=True, text=True, timeout=180, check=True
+    )
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, "\n".join(console)
+
+
+@pytest.mark.parametrize("size", ["1280,2400", "390,844"])
+def test_all_plots_are_drawn_and_the_console_is_silent(
+    size: str, make_archive: Callable[..., xr.DataTree], tmp_path: Path
+) -> None:
+    text = render(make_archive())
+    wanted = len(re.findall(r'id="figure-\d+"', text))
+    dom, console = opened(text, tmp_path, f"--window-size={size}")
+    body = dom.rpartition("<footer>")[0]
+    assert console == ""
+    assert re.search(rf'<html[^>]* data-drawn="{wanted}"', dom)
+    for place in range(wanted):
+        part = body.partition(f'id="figure-{place}"')[2].partition('id="figure-')[0]
+        assert 'class="main-svg"' in part, place
+        assert "js-line" in part or 'class="hm"' in part or "<image" in part or 'class="point"' in part, place
+
+
+def test_hostile_text_runs_nothing(make_archive: Callable[..., xr.DataTree], tmp_path: Path) -> None:
+    script = "</script><script>document.documentElement.dataset.owned='yes'</script>"
+    image = "<img src=x onerror=\"document.documentElement.dataset.owned='yes'\">"
+    tree = make_archive(schedulers=(script, image, "<b>bold</b><a href='javascript:alert(1)'>a</a>"))
+    tree.attrs["title"] = script + image
+    data = tree["epoch"].to_dataset()
+    data["affine_rank"].attrs |= {"long_name": image, "units": image}
+    tree["epoch"] = xr.DataTree(data.assign_coords(site=[image, script]))
+    dom, console = opened(render(tree), tmp_path)
+    assert "data-drawn=" in dom
+    assert "data-owned" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
+    assert console == ""
+    assert not re.search(r"<(img|a)\b[^>]*(onerror|javascript:)", dom)
+
+
+def test_policy_stops_a_script_that_came_in_after_all(make_archive: Callable[..., xr.DataTree], tmp_path: Path) -> None:
+    foreign = "<script>document.documentElement.dataset.owned='yes'</script><img src='https://example.org/x.png'>"
+    dom, console = opened(render(make_archive()).replace("<main>", f"<main>{foreign}"), tmp_path)
+    assert "data-drawn=" in dom
+    assert not re.search(r"<html[^>]*data-owned", dom)
+    assert "Content Security Policy" in console
