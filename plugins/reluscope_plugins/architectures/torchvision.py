@@ -11,7 +11,7 @@ from torchvision import models
 from reluscope.errors import RecipeError, nearest
 
 # Their constructors warn unless told; True is what torchvision does today.
-INITIALISED = frozenset({"googlenet", "inception_v3"})
+INITIALISED = frozenset({"googlenet", "inception_v3", "quantized_googlenet", "quantized_inception_v3"})
 
 
 def torchvision(model: str, *, weights: str | None = None, num_classes: int | None = None, **options: Any) -> nn.Module:
@@ -46,11 +46,11 @@ def torchvision(model: str, *, weights: str | None = None, num_classes: int | No
     # Detectors and the like fetch a trained backbone if this is left out.
     if "weights_backbone" in inspect.signature(builder).parameters:
         options.setdefault("weights_backbone", None)
-    if model in INITIALISED:
+    if model in INITIALISED and weights is None:
         options.setdefault("init_weights", True)
     try:
         network: nn.Module = builder(weights=weights, **options)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(
             f"torchvision model {model!r} cannot be built with weights={weights!r} and {options}: {reason}; see "
