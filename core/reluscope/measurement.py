@@ -11,7 +11,7 @@ import xarray as xr
 from torch import nn
 
 from reluscope.entries import Metric
-from reluscope.errors import ObservationError, PluginError
+from reluscope.errors import ObservationError, PluginError, ReluscopeError
 from reluscope.lab import Lab
 from reluscope.observation import observe
 from reluscope.preserve import preserved
@@ -99,7 +99,8 @@ def measure_states(
     total = len(data) if isinstance(data, Sized) else None
     states: list[Any] = [None] * len(chosen)
     with _generators_kept(data), preserved(model, training=training):
-        for index, batch in enumerate(data):
+        index = 0
+        for batch in data:  # not enumerate, which holds on to the last batch
             x, y = _split(batch, index)
             with _blame(None, lab, f"batch {index}"):
                 observation = observe(model, _move(x, target_device), target=_move(y, target_device), affine=affine)
@@ -107,8 +108,9 @@ def measure_states(
                 with _blame(metric, lab, f"batch {index}"):
                     states[position] = metric.merge(states[position], metric.measure(observation))
             del batch, x, y, observation  # else two batches are in memory while the next one is made
+            index += 1
             if progress is not None:
-                progress(index + 1, total)
+                progress(index, total)
     return states
 
 
@@ -242,3 +244,11 @@ def _blame(metric: Metric | None, lab: Lab | None, where: str) -> Iterator[None]
             brought = f", {origin.distribution} {origin.version}" if origin.distribution else ""
             plugin = f" (plugin {origin.name!r}{brought})"
         raise type(error)(f"{where}{plugin}: {error}") from (error.__cause__ or error)
+    except (ReluscopeError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the model may raise anything; the cause stays chained
+        reason = " ".join([*str(error).split(), *(f"({note})" for note in getattr(error, "__notes__", ()))])
+        raise ObservationError(
+            f"{where}: the model raised {type(error).__name__}: {reason}; expected it to take such a batch; check "
+            "shapes, dtypes and devices"
+        ) from error

@@ -45,7 +45,7 @@ class Watch:
     Example:
         >>> import torch
         >>> from reluscope_plugins import performance
-        >>> model = nn.Linear(2, 3)
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
         >>> data = [(torch.ones(4, 2), torch.tensor([0, 1, 2, 0]))]
         >>> with Watch(model, ["loss"], data, every=2, lab=Lab(plugins=[performance])) as watch:
         ...     for _ in range(5):
@@ -151,7 +151,7 @@ class Watch:
                 self._measured, dim="step", data_vars="all", coords="minimal", compat="equals", join="exact"
             )
             self._measured = [joined.assign_attrs(self._measured[-1].attrs)]
-        return self._measured[0].copy()
+        return self._measured[0].copy(deep=True)
 
     def _measure(self) -> xr.Dataset:
         try:

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from reluscope.observation import observe
 from torch import nn
 
 from reluscope.errors import ObservationError
+from reluscope.observation import observe
 from reluscope_plugins.geometry import affine_rank, preactivation_rank
 from reluscope_plugins.geometry.numerical_rank import numerical_rank
 
@@ -77,9 +77,10 @@ def test_convolution_and_pool() -> None:
 
 
 def test_tolerance() -> None:
-    model = nn.Linear(3, 3).double()
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU()).double()
     with torch.no_grad():
-        model.weight.copy_(torch.diag(torch.tensor([1.0, 1e-3, 1e-6])))
+        model[0].weight.copy_(torch.diag(torch.tensor([1.0, 1e-3, 1e-6])))
+        model[0].bias.fill_(1.0)
     observation = observe(model, torch.zeros(2, 3).double(), affine=True)
     assert affine_rank(observation).item() == 3
     assert affine_rank.bind(rtol=1e-4)(observation).item() == 2

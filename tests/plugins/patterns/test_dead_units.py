@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from reluscope.observation import observe
 from torch import nn
 
+from reluscope.observation import observe
 from reluscope_plugins.patterns import dead_units, firing_rate
 
 

@@ -1,0 +1,259 @@
+"""Watching: training takes the same path bit for bit, and what was measured is kept whatever happens."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+import reluscope as rs
+from reluscope.errors import ArchiveError, ObservationError, RecipeError
+from reluscope_plugins import geometry, patterns, performance
+
+LAB = rs.Lab(plugins=[patterns, geometry, performance])
+METRICS = ["firing_rate", "dead_units", "affine_rank", "loss", "accuracy"]
+
+
+def data(samples: int = 24) -> TensorDataset:
+    generator = torch.Generator().manual_seed(0)
+    return TensorDataset(
+        torch.randn(samples, 4, generator=generator), torch.randint(3, (samples,), generator=generator)
+    )
+
+
+def network() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 6), nn.LeakyReLU(), nn.Linear(6, 3)
+    )
+
+
+def train(watcher: Callable[[nn.Module, DataLoader[Any]], Any] | None, epochs: int = 2) -> dict[str, Any]:
+    """Train with everything that draws: shuffling, dropout, Python's and NumPy's generators."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 - a user's loop may draw from it
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        loader: DataLoader[Any] = DataLoader(data(), batch_size=6, shuffle=True)
+        trace: list[Any] = []
+
+        def loop(watch: rs.Watch | None) -> None:
+            for _ in range(epochs):
+                model.train()
+                for x, y in loader:
+                    optimizer.zero_grad()
+                    x = x + random.gauss(0, 0.1) + np.random.normal(0, 0.1)  # noqa: NPY002
+                    loss = functional.cross_entropy(model(x), y)
+                    loss.backward()
+                    optimizer.step()
+                    if watch:
+                        watch.step()
+                    trace.append((loss.item(), [p.grad.tolist() for p in model.parameters()], model.training))
+                if watch:
+                    watch.epoch()
+
+        dataset = None
+        if watcher is None:
+            loop(None)
+        else:
+            with watcher(model, loader) as watch:
+                loop(watch)
+            dataset = watch.dataset
+        state = {name: value.tolist() for name, value in model.state_dict().items()}
+        return {"trace": trace, "state": state, "rng": torch.get_rng_state().tolist(), "dataset": dataset}
+
+
+@pytest.mark.parametrize("every", [1, 3, "1 epoch"])
+@pytest.mark.parametrize("own", [False, True], ids=["same loader", "own shuffled loader"])
+def test_training_takes_the_same_path_bit_for_bit(every: int | str, own: bool, tmp_path: Path) -> None:
+    def watcher(model: nn.Module, loader: DataLoader[Any]) -> rs.Watch:
+        source = DataLoader(data(9), batch_size=4, shuffle=True) if own else loader
+        return rs.Watch(model, metrics=METRICS, data=source, every=every, archive=tmp_path / "run.nc", lab=LAB)
+
+    without, watched = train(None), train(watcher)
+    for part in ("trace", "state", "rng"):
+        assert watched[part] == without[part]
+    assert watched["dataset"].sizes["step"] == {1: 9, 3: 3, "1 epoch": 3}[every]
+
+
+def test_values_are_those_of_measure_at_that_step() -> None:
+    model = network()
+    source = [tuple(data()[:])]
+    expected = [rs.measure(model, source, METRICS, lab=LAB)]
+    with rs.Watch(model, METRICS, source, every="2 steps", lab=LAB) as watch:
+        for step in range(1, 6):
+            with torch.no_grad():
+                model[0].weight.mul_(1.5)
+            watch.step()
+            if step % 2 == 0:
+                expected.append(rs.measure(model, source, METRICS, lab=LAB))
+    dataset = watch.dataset
+    assert dataset.step.values.tolist() == [0, 2, 4]
+    assert dataset["epoch"].dims == ("step",)
+    assert dataset.firing_rate.dims == ("step", "unit")
+    for index, one in enumerate(expected):
+        xr.testing.assert_equal(dataset.isel(step=index).drop_vars(["step", "epoch"]), one)
+    assert dataset.firing_rate.attrs == expected[0].firing_rate.attrs
+
+
+def test_every_so_many_epochs() -> None:
+    dataset = train(lambda model, loader: rs.Watch(model, "loss", loader, every="2 epochs", lab=LAB), epochs=5)[
+        "dataset"
+    ]
+    assert dataset.step.values.tolist() == [0, 8, 16]
+    assert dataset["epoch"].values.tolist() == [0, 2, 4]
+
+
+def test_the_dataset_can_be_read_at_any_time() -> None:
+    model = network()
+    with rs.Watch(model, "loss", [tuple(data()[:])], every=1, lab=LAB) as watch:
+        for done in range(4):
+            assert watch.dataset.sizes["step"] == done + 1
+            watch.dataset["loss"][:] = 0.0  # a copy
+            watch.step()
+    assert (watch.dataset.loss > 0).all()
+
+
+def test_the_archive_holds_what_was_watched(tmp_path: Path) -> None:
+    path = tmp_path / "run.nc"
+    model = network()
+    with rs.Watch(model, METRICS, [tuple(data()[:])], every=1, archive=path, lab=LAB) as watch:
+        for _ in range(3):
+            watch.step()
+            sofar = rs.open_archive(path)["watch"].to_dataset()  # on disk before training goes on
+            assert sofar.sizes["step"] == watch.dataset.sizes["step"]
+        watch.epoch()
+    tree = rs.open_archive(path, verify=True)
+    archived = tree["watch"].to_dataset()
+    for name in METRICS:
+        xr.testing.assert_equal(archived[name].drop_vars("epoch"), watch.dataset[name].drop_vars("epoch"))
+    assert archived["epoch"].dims == ("step",)
+    provenance = json.loads(tree.attrs["provenance"])
+    assert {plugin["module"] for plugin in provenance["plugins"]} == {
+        "reluscope_plugins.patterns",
+        "reluscope_plugins.geometry",
+        "reluscope_plugins.performance",
+    }
+    watched = json.loads(tree.attrs["watched"])
+    assert watched == {"model": "Sequential", "every": "1 step", "metrics": [{"name": name} for name in METRICS]}
+    assert not path.with_name("run.nc.parts").exists()
+
+
+def test_a_loop_that_raises_leaves_its_data(tmp_path: Path) -> None:
+    path = tmp_path / "run.nc"
+    for number, error in enumerate((ZeroDivisionError("mine"), KeyboardInterrupt())):
+        path = tmp_path / f"run{number}.nc"
+        watch = rs.Watch(network(), "loss", [tuple(data()[:])], every=1, archive=path, lab=LAB)
+        with pytest.raises(type(error)) as caught, watch:
+            watch.step()
+            raise error
+        assert caught.value is error
+        assert rs.open_archive(path)["watch"].sizes["step"] == 2
+        assert watch.dataset.sizes["step"] == 2
+
+
+def test_an_archive_that_cannot_be_finished_does_not_hide_the_loops_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reluscope.archive import ArchiveWriter
+
+    def full(self: ArchiveWriter) -> None:
+        raise ArchiveError("disk is full")
+
+    monkeypatch.setattr(ArchiveWriter, "finish", full)
+    watch = rs.Watch(network(), "loss", [tuple(data()[:])], every=1, archive=tmp_path / "a.nc", lab=LAB)
+    with pytest.raises(ZeroDivisionError) as caught, watch:
+        raise ZeroDivisionError("mine")
+    assert "disk is full" in caught.value.__notes__[0]
+    watch = rs.Watch(network(), "loss", [tuple(data()[:])], every=1, archive=tmp_path / "b.nc", lab=LAB)
+    with pytest.raises(ArchiveError, match="disk is full"), watch:
+        pass
+    assert rs.open_archive(tmp_path / "b.nc")["watch"].sizes["step"] == 1  # the parts are still there
+
+
+def test_an_archive_in_the_way_is_refused_before_training(tmp_path: Path) -> None:
+    path = tmp_path / "run.nc"
+    path.write_text("mine")
+    watch = rs.Watch(network(), "loss", [tuple(data()[:])], archive=path, lab=LAB)
+    with pytest.raises(ArchiveError, match="exists"):
+        watch.__enter__()
+    assert path.read_text() == "mine"
+
+
+def test_data_that_cannot_be_measured_leave_no_file(tmp_path: Path) -> None:
+    watch = rs.Watch(network(), "loss", [torch.ones(2, 4)], archive=tmp_path / "run.nc", lab=LAB)
+    with pytest.raises(ObservationError, match=r"watch, step 0: .*needs targets"):
+        watch.__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_generator_is_refused_at_once() -> None:
+    def stream() -> Iterator[tuple[Tensor, ...]]:
+        yield data()[:]
+
+    with pytest.raises(ObservationError, match="exhausted after one measurement.*pass list"):
+        rs.Watch(network(), "loss", stream(), lab=LAB)
+
+
+def test_data_that_run_out_later() -> None:
+    class Once:
+        def __init__(self) -> None:
+            self.stream = iter([data()[:]])
+
+        def __iter__(self) -> Iterator[Any]:
+            return self.stream
+
+    with (
+        pytest.raises(ObservationError, match="step 1: the data gave no batch.*can be iterated again"),
+        rs.Watch(network(), "loss", Once(), every=1, lab=LAB) as watch,
+    ):
+        watch.step()
+
+
+def test_making_it_draws_nothing() -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = network()
+        state = torch.get_rng_state()
+        rs.Watch(model, "loss", DataLoader(data(), shuffle=True), lab=LAB)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("every", [0, -1, "often", "1 year", True, 2.5, "0 epochs"])
+def test_a_bad_cadence(every: Any) -> None:
+    with pytest.raises(RecipeError, match="expected a number of steps or epochs"):
+        rs.Watch(network(), "loss", [tuple(data()[:])], every=every, lab=LAB)
+
+
+def test_wrong_order_of_calls() -> None:
+    watch = rs.Watch(network(), "loss", [tuple(data()[:])], every="1 epoch", lab=LAB)
+    with pytest.raises(ObservationError, match=r"watch.step\(\): the watch is not open"):
+        watch.step()
+    with pytest.raises(ObservationError, match="nothing was measured yet"):
+        _ = watch.dataset
+    with pytest.raises(ObservationError, match=r"no step since the last measurement.*call watch.step\(\)"), watch:
+        watch.epoch()
+    with pytest.raises(ObservationError, match=r"watch.epoch\(\): the watch is not open"):
+        watch.epoch()
+    with pytest.raises(ObservationError, match="entered a second time"):
+        watch.__enter__()
+
+
+def test_a_network_that_changes_its_sites() -> None:
+    model = network()
+    with (
+        pytest.raises(ObservationError, match="sites at step 1 are not those at step 0"),
+        rs.Watch(model, "firing_rate", [tuple(data()[:])], every=1, lab=LAB) as watch,
+    ):
+        model.append(nn.ReLU())
+        watch.step()
