@@ -210,13 +210,16 @@ def _measured(tree: xr.DataTree, summary: Summary, group: str, name: str, wanted
         return math.nan
     swept = reading.sweep_dims(tree)
     variable = data[name]
+    reached = {
+        axis: reading.recorded(data, axis, swept) for axis in reading.AXES if axis in data.dims and axis not in swept
+    }
     where = {key: label for key, label in wanted.items() if key not in swept or key == reading.REPEATS}
     chosen = [
         point
         for point in summary.points
         if all(point.selection.get(key) == label for key, label in wanted.items() if key in swept and key not in where)
     ]
-    values = [final(data, variable, point, swept, **where).mean for point in reading.distinct(variable, chosen)]
+    values = [final(variable, point, swept, reached, where).mean for point in reading.distinct(variable, chosen)]
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
 

@@ -18,6 +18,8 @@ from reluscope.report.summary import mean, rank, title
 
 MAX_POSITIONS = 400
 """More positions along an axis than this are averaged in blocks."""
+MAX_COLUMNS = 150
+"""More columns of a heat map than this are averaged in blocks."""
 MAX_ROWS = 200
 """More rows of a heat map than this are averaged in blocks."""
 MAX_SERIES = 16
@@ -199,10 +201,10 @@ def _blocks(values: Array, size: int) -> Array:
 
 
 # Return where values stand along the axis, and how many of them share a block.
-def _positions(task: _Task) -> tuple[list[float], int]:
+def _positions(task: _Task, limit: int = MAX_POSITIONS) -> tuple[list[float], int]:
     data, axis = task.data, str(task.axis)
     labels = data[axis].values.astype(float) if axis in data.coords else np.arange(data.sizes[axis], dtype=float)
-    size = -(-labels.size // MAX_POSITIONS)
+    size = -(-labels.size // limit)
     return _plain(mean(_blocks(labels, size), -1)), size
 
 
@@ -230,9 +232,13 @@ def _lines(name: str, label: str, task: _Task, points: list[reading.Point], memb
 
 
 def _heat(name: str, label: str, task: _Task, point: reading.Point, parts: list[tuple[str, Array]]) -> dict[str, Any]:
-    x, size = _positions(task)
+    x, size = _positions(task, MAX_COLUMNS)
     cube = _cube(name, task, point)
-    rows = np.stack([mean(_blocks(_reduce(cube[:, :, members], False)[0], size), -1) for _, members in parts])
+    if task.other == "unit":
+        rows = np.stack([mean(mean(cube[:, :, members], 2), 0) for _, members in parts])
+    else:
+        rows = mean(cube, 0).T
+    rows = mean(_blocks(rows, size), -1)
     step = -(-len(parts) // MAX_ROWS)
     labels = [parts[i][0] + ("" if step == 1 else " …") for i in range(0, len(parts), step)]
     rows = mean(_blocks(rows.T, step), -1).T
@@ -327,6 +333,12 @@ def _joined(*labels: str) -> str:
     return ", ".join(label for label in labels if label)
 
 
+# Numbers as plain types with five digits, as many as a screen shows; None stands for NaN.
 def _plain(values: Array) -> list[Any]:
-    """Return numbers as plain types with five digits, which a screen cannot show more of; None stands for NaN."""
-    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values.tolist()]
+    known = (np.abs(values) > 1e-15) & (np.abs(values) < 1e15)
+    digits = 4 - np.floor(np.log10(np.abs(values), out=np.zeros_like(values), where=known))
+    scale = 10.0 ** np.abs(digits)
+    up = digits >= 0  # dividing by an exact power of ten leaves the shortest decimal
+    rounded = np.where(up, np.rint(values * np.where(up, scale, 1)) / scale, np.rint(values / scale) * scale)
+    rounded = np.where(known, rounded, values)
+    return [None if value != value else value for value in rounded.tolist()]

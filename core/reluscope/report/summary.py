@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,11 @@ def summarise(tree: xr.DataTree) -> Summary:
     per_epoch = any("epoch" in data.dims for _, data in reading.groups(tree))
     rows = []
     for group, data in reading.groups(tree):
+        reached = {
+            axis: reading.recorded(data, axis, swept)
+            for axis in reading.AXES
+            if axis in data.dims and axis not in swept
+        }
         for name, variable in data.data_vars.items():
             if not reading.numeric(variable) or not variable.size or name == "rate":
                 continue
@@ -122,22 +129,28 @@ def summarise(tree: xr.DataTree) -> Summary:
                     title=title(str(name)),
                     units=str(variable.attrs.get("units", "")),
                     over=" and ".join(f"{dim}s" for dim in over),
-                    cells=tuple(final(data, variable, point, swept) for point in found),
+                    cells=tuple(final(variable, point, swept, reached) for point in found),
                 )
             )
     rows.sort(key=lambda row: rank(row.name))
     return Summary(tuple(found), tuple(rows))
 
 
-def final(data: xr.Dataset, variable: xr.DataArray, point: reading.Point, swept: tuple[str, ...], **where: Any) -> Cell:
+def final(
+    variable: xr.DataArray,
+    point: reading.Point,
+    swept: Collection[str],
+    reached: Mapping[str, xr.DataArray],
+    where: Mapping[str, Any] = MappingProxyType({}),
+) -> Cell:
     """Find where one variable ended at one point of the sweep.
 
     Args:
-        data: The group that holds it.
         variable: The variable.
         point: The point.
         swept: The dims of the sweep.
-        **where: Labels of further dims, to look there and not at the end.
+        reached: For each dim along which its group grows, how far each run came: see `reading.recorded`.
+        where: Labels of further dims, to look there and not at the end.
 
     Returns:
         Mean and spread over the seeds.
@@ -155,15 +168,16 @@ def final(data: xr.Dataset, variable: xr.DataArray, point: reading.Point, swept:
     if axis is None:
         ends, at = list(table), ""
     else:
-        there = reading.select(reading.recorded(data, axis, swept), point)
-        furthest = int(np.flatnonzero(there.values.reshape(-1, there.sizes[axis]).any(0)).max(initial=0))
+        there = reading.select(reached[axis], point)
+        others = [dim for dim in there.dims if dim != axis]
+        furthest = int(np.flatnonzero(there.any(others).values).max(initial=0)) if axis not in where else 0
         ends, lasts = [], []
         for run in table:
             known = np.flatnonzero(~np.isnan(run))
             ends.append(run[known[-1]] if known.size else math.nan)
             lasts.append(int(known[-1]) if known.size else furthest)
         at = ""
-        if "epoch" not in where and min(lasts, default=furthest) < furthest:
+        if axis not in where and min(lasts, default=furthest) < furthest:
             at = f"{axis} {reading.shown(chosen[axis].values[min(lasts)])}"
     known_ends = np.array([end for end in ends if not math.isnan(end)], float)
     if not known_ends.size:

@@ -165,3 +165,12 @@ def test_more_points_than_can_be_told_apart(make_archive: Callable[..., xr.DataT
     found = family(tree, "Affine rank")
     assert len(found.figures[0]["series"]) == plots.MAX_SERIES
     assert f"The first {plots.MAX_SERIES} of 30 points" in found.caption
+
+
+def test_numbers_keep_five_digits_whatever_their_size() -> None:
+    random = np.random.default_rng(0)
+    values = random.standard_normal(2000) * 10.0 ** random.integers(-300, 300, 2000)
+    shortened = plots._plain(np.append(values, [0.0, np.nan, 5e-324]))
+    np.testing.assert_allclose(shortened[:2000], values, rtol=6e-5)
+    assert shortened[2000:] == [0.0, None, 5e-324]
+    assert plots._plain(np.array([0.30000004, 0.123456789, -1 / 3])) == [0.3, 0.12346, -0.33333]

@@ -73,7 +73,9 @@ def test_final_at_a_label(make_archive: Callable[..., xr.DataTree]) -> None:
     tree = make_archive()
     data = tree["epoch"].to_dataset()
     point = reading.points(tree)[1]
-    cell = final(data, data["their_own_metric"], point, reading.sweep_dims(tree), epoch=3, site="3.relu#0")
+    swept = reading.sweep_dims(tree)
+    reached = {"epoch": reading.recorded(data, "epoch", swept)}
+    cell = final(data["their_own_metric"], point, swept, reached, {"epoch": 3, "site": "3.relu#0"})
     expected = data["their_own_metric"].sel(scheduler="one_cycle", epoch=3, site="3.relu#0").values.mean()
     assert cell.mean == pytest.approx(expected)
 
