@@ -213,7 +213,7 @@ class ArchiveWriter:
         tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
         temporary = self._folder.path / f"archive.nc{durable.TEMPORARY}"
         with durable.explained("write", self.path, self._kept()):
-            durable.write(self.path, netcdf.encode(tree, compress=True), temporary=temporary)
+            durable.write(self.path, *netcdf.encode(tree, compress=True), temporary=temporary)
 
     def close(self) -> None:
         """Flush what is left and let go of the folder; a second call does nothing."""

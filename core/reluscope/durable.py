@@ -18,12 +18,12 @@ Buffer = bytes | bytearray | memoryview
 TEMPORARY = ".tmp"
 
 
-def write(path: Path, data: Buffer, *, temporary: Path | None = None) -> None:
+def write(path: Path, *data: Buffer, temporary: Path | None = None) -> None:
     """Replace a file so that a kill at any moment leaves the old one or the new one.
 
     Args:
         path: The file.
-        data: Its new content.
+        *data: Its new content, piece by piece.
         temporary: Where to write first, on the same file system; beside the file where none is given.
 
     Raises:
@@ -32,7 +32,8 @@ def write(path: Path, data: Buffer, *, temporary: Path | None = None) -> None:
     temporary = path.with_name(path.name + TEMPORARY) if temporary is None else temporary
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            for piece in data:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
+from reluscope import seal
 from reluscope.errors import ArchiveError, SchemaError
 from reluscope.schema import check_version
 
@@ -48,6 +49,7 @@ def inspect(path: Path, *, max_bytes: int | None = MAX_BYTES) -> int:
         SchemaError: If a newer reluscope wrote it, or none.
     """
     _check_signature(path)
+    seal.check(path)
     try:
         with h5py.File(path, "r") as file:
             return _Inspection(path, max_bytes).walk(file)

@@ -58,7 +58,7 @@ def _sum(variable: xr.Variable, role: str) -> str:
             digest.update(struct.pack("<q", len(encoded)) + encoded)
     else:
         ordered = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-        digest.update(memoryview(ordered.reshape(-1).view(np.uint8)))
+        digest.update(ordered.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from reluscope import seal
 from reluscope.errors import ArchiveError
 
 COMPRESSED_FROM = 1 << 14
 """Numeric variables of so many bytes or more are compressed."""
 
 
-def encode(tree: xr.DataTree, *, compress: bool) -> memoryview:
+def encode(tree: xr.DataTree, *, compress: bool) -> tuple[memoryview, bytes]:
     """Turn a tree into the bytes of a NetCDF-4 file.
 
     In memory, so that every byte reaches the disk through Python: a full disk is then an ordinary `OSError`, and the
@@ -25,7 +26,7 @@ def encode(tree: xr.DataTree, *, compress: bool) -> memoryview:
         compress: Whether large numeric variables are compressed.
 
     Returns:
-        The file's bytes.
+        The file's bytes, and the seal to write after them.
     """
     groups = {}
     encoding: dict[str, dict[str, Any]] = {}
@@ -34,7 +35,7 @@ def encode(tree: xr.DataTree, *, compress: bool) -> memoryview:
         groups[node.path] = data
         encoding[node.path] = {str(name): _encoding(variable, compress) for name, variable in data.variables.items()}
     content = xr.DataTree.from_dict(groups).to_netcdf(None, engine="netcdf4", encoding=encoding)
-    return memoryview(content)
+    return seal.seal(memoryview(content))
 
 
 def _encoding(variable: xr.Variable, compress: bool) -> dict[str, Any]:

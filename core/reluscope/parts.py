@@ -85,7 +85,7 @@ class PartsFolder:
         root: dict[str, Any] = {"schema_version": schema.SCHEMA_VERSION, "records": json.dumps(labels)}
         tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=root), **groups})
         tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
-        durable.write(self.part(number), netcdf.encode(tree, compress=False))
+        durable.write(self.part(number), *netcdf.encode(tree, compress=False))
 
     def read(self, *, max_bytes: int | None = MAX_BYTES) -> Iterator[Record]:
         """Read all complete parts, in the order in which they were written.

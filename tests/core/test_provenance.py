@@ -72,7 +72,7 @@ def test_a_repository_cannot_start_programs(checkout: Path, tmp_path: Path) -> N
 
 
 def test_no_checkout_no_git(tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lone = tmp_path / "site-packages" / "reluscope"
+    lone = tmp_path / "venv" / "site-packages" / "reluscope"
     lone.mkdir(parents=True)
     assert provenance.git(lone) is None  # inside somebody else's repository
     monkeypatch.setenv("PATH", "")

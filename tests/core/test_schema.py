@@ -30,7 +30,7 @@ def tree(data: xr.Dataset | None = None, **changes: object) -> xr.DataTree:
 def test_a_labelled_tree_is_valid() -> None:
     validate(tree())
     validate(group())
-    validate(tree(group().expand_dims(scheduler=["one", "zwölf"])))
+    validate(tree(group().expand_dims("scheduler").assign_coords(scheduler=np.array(["zwölf"]))))
     validate(xr.DataTree.from_dict({"/": xr.Dataset(attrs=ROOT), "/nothing": xr.Dataset()}))
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_dim_is_named() -> None:
     with pytest.raises(SchemaError, match=r"'/epoch/loss' has the dim 'layer_pair'.*sweep_dims"):
         validate(tree(group().rename(epoch="layer_pair")))
     with pytest.raises(SchemaError, match="'scheduler'"):
-        validate(tree(group().expand_dims(scheduler=["one"]), sweep_dims="[]"))
+        validate(tree(group().expand_dims(scheduler=np.array(["one"])), sweep_dims="[]"))
 
 
 def test_a_variable_does_not_share_the_name_of_a_dim() -> None:
