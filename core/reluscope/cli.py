@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import warnings
@@ -183,7 +182,9 @@ def run(
     else:
         console.summary(summary)
         console.places(out, page)
-    failures = json.loads(str(tree.attrs.get("failures", "{}")))
+    from reluscope.report.reading import failures as find_failures
+
+    failures = find_failures(tree)
     for label, reason in failures.items():
         console.warning(f"{label}: {reason}")
     if failures:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import types
 import warnings
 from pathlib import Path
@@ -39,7 +38,7 @@ def process(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def tree_of_a_run(failures: str = "") -> xr.DataTree:
+def tree_of_a_run(failure: str = "") -> xr.DataTree:
     accuracy = xr.DataArray(
         [[[0.5, 0.9], [0.5, 0.8]]],
         dims=("scheduler", "seed", "epoch"),
@@ -47,9 +46,11 @@ def tree_of_a_run(failures: str = "") -> xr.DataTree:
         attrs={"long_name": "accuracy", "units": "1"},
     )
     attrs = {"title": "A run", "sweep_dims": '["scheduler", "seed"]', "provenance": "{}"}
-    if failures:
-        attrs["failures"] = failures
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), "/epoch": accuracy.to_dataset(name="test_accuracy")})
+    groups = {"/": xr.Dataset(attrs=attrs), "/epoch": accuracy.to_dataset(name="test_accuracy")}
+    if failure:
+        outcome = {"diverged": ("scheduler", [True]), "reason": ("scheduler", [failure])}
+        groups["/outcome"] = xr.Dataset(outcome, coords={"scheduler": ["wild"]})
+    return xr.DataTree.from_dict(groups)
 
 
 @pytest.fixture
@@ -90,12 +91,13 @@ class TestLightness:
     @pytest.mark.parametrize(("words", "limit"), [(["--help"], 0.3), (["list"], 1.0)])
     def test_answers_at_once(self, words: list[str], limit: float) -> None:
         def once() -> float:
-            begun = time.perf_counter()
+            # processor time of the child: what other work on the machine takes does not count
+            begun = os.times()
             assert process(*words).returncode == 0
-            return time.perf_counter() - begun
+            ended = os.times()
+            return ended.children_user - begun.children_user + ended.children_system - begun.children_system
 
         once()
-        # the best of several: other work on the machine does not count
         assert min(once() for _ in range(5)) < limit
 
 
@@ -214,11 +216,11 @@ class TestRun:
     def test_failed_points_are_told(
         self, fake_modules: types.SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        fake_modules.work = lambda **_: tree_of_a_run('{"scheduler=wild": "the loss is NaN at step 3"}')
+        fake_modules.work = lambda **_: tree_of_a_run("the loss is NaN at step 3")
         code, out, err = outcome(capsys, "run", "x", "--out", str(tmp_path / "x.nc"))
         assert code == 1
         assert "0.850" in out
-        assert "reluscope: warning: scheduler=wild: the loss is NaN at step 3" in err
+        assert "reluscope: warning: scheduler = wild: the loss is NaN at step 3" in err
 
     @pytest.mark.parametrize(
         "words",

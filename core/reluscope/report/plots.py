@@ -93,7 +93,7 @@ def draw(tree: xr.DataTree) -> tuple[list[Family], list[Left]]:
         for name in sorted(map(str, data.data_vars), key=rank):
             variable = data[name]
             axis, others = _roles(variable, swept)
-            reason = _obstacle(variable, others)
+            reason = _obstacle(variable, axis, others)
             if reason:
                 sizes = ", ".join(f"{dim} {size}" for dim, size in variable.sizes.items())
                 left.append(Left(f"{group}/{name}".strip("/"), sizes or "none", reason))
@@ -112,13 +112,15 @@ def _roles(variable: xr.DataArray, swept: set[str]) -> tuple[str | None, list[st
     return axis, [str(dim) for dim in variable.dims if dim not in swept and dim != axis]
 
 
-def _obstacle(variable: xr.DataArray, others: list[str]) -> str:
+def _obstacle(variable: xr.DataArray, axis: str | None, others: list[str]) -> str:
     if not reading.numeric(variable):
         return f"holds {variable.dtype}, not numbers"
     if not variable.size:
         return "is empty"
     if not np.isfinite(variable.values.astype(float)).any():
         return "holds no finite value"
+    if axis is None and (variable.values == variable.values.flat[0]).all() and variable.size > 1:
+        return f"is {reading.shown(float(variable.values.flat[0]))} throughout"
     if len(others) > 1:
         return f"has more dims than a plot can show: {', '.join(others)}"
     return ""
@@ -133,6 +135,9 @@ def _families(task: _Task, found: list[reading.Point], swept: set[str]) -> Itera
     # a quantity may be recorded at every step as well as at every epoch
     heading = title(task.stem) + (f" over {task.axis}s" if task.axis == "step" else "")
     if task.axis is None:
+        cubes = [[_cube(name, task, point) for point in points] for name in task.names]
+        if all(np.array_equal(cube, of_name[0], equal_nan=True) for of_name in cubes for cube in of_name):
+            points = [dataclasses.replace(points[0], label="every point of the sweep")]
         figures = [_profile(name, prefixes[name], task, points, parts) for name in task.names]
         yield Family(heading, f"{caption} {_spread(task, points, 'The mark is')}", _shared(figures))
         return

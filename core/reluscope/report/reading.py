@@ -18,6 +18,9 @@ AXES = ("epoch", "step", "learning_rate")
 REPEATS = "seed"
 """The dim over which runs are averaged."""
 
+OUTCOME = "outcome"
+"""The group in which the runner says how each run ended."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -35,7 +38,7 @@ class Point:
 
 
 def groups(tree: xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:
-    """Walk over the groups that hold variables.
+    """Walk over the groups that hold measured variables: all but the one that says how the runs ended.
 
     Args:
         tree: The archive.
@@ -44,6 +47,7 @@ def groups(tree: xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:
         The group's path (empty for the root) and its data; `epoch` comes first, then `step`, then the rest.
     """
     found = [(node.path.strip("/"), node.to_dataset()) for node in tree.subtree if node.data_vars]
+    found = [(name, data) for name, data in found if name != OUTCOME]
     first = {name: rank for rank, name in enumerate(AXES)}
     yield from sorted(found, key=lambda item: first.get(item[0], len(first)))
 
@@ -193,6 +197,33 @@ def recorded(data: xr.Dataset, axis: str, swept: Collection[Hashable]) -> xr.Dat
     return found
 
 
+def failures(tree: xr.DataTree) -> dict[str, str]:
+    """Read which runs left the finite numbers.
+
+    Args:
+        tree: The archive.
+
+    Returns:
+        Label of the run, its seed included, to the reason.
+    """
+    if OUTCOME not in tree.children:
+        return {}
+    data = tree[OUTCOME].to_dataset()
+    if "diverged" not in data or not numeric(data["diverged"]):
+        return {}
+    diverged = data["diverged"]
+    found = {}
+    for place in np.argwhere(diverged.fillna(0).values.astype(bool)):
+        index = dict(zip(diverged.dims, place.tolist(), strict=True))
+        labels = [
+            _pair(str(dim), diverged[dim].values[at].item() if dim in diverged.coords else at)
+            for dim, at in index.items()
+        ]
+        reason = data["reason"].isel(index, missing_dims="ignore").values if "reason" in data else "no reason given"
+        found[", ".join(labels) or "the run"] = str(reason)
+    return found
+
+
 def incomplete(tree: xr.DataTree) -> list[str]:
     """Say what is missing in the archive of a run that was killed, still runs, or diverged at some points.
 
@@ -202,7 +233,7 @@ def incomplete(tree: xr.DataTree) -> list[str]:
     Returns:
         A sentence for each thing that is missing; empty where the run came to its end.
     """
-    missing = [f"Failed at {label}: {reason}" for label, reason in _json_object(tree, "failures").items()]
+    missing = [f"Failed at {label}: {reason}" for label, reason in failures(tree).items()]
     recipe = provenance(tree).get("recipe")
     recipe = recipe if isinstance(recipe, dict) else {}
     sweep = recipe.get("sweep")

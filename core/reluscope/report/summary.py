@@ -97,8 +97,8 @@ class Summary:
 def summarise(tree: xr.DataTree) -> Summary:
     """Reduce an archive to where each quantity ended.
 
-    Dims other than those of the sweep are averaged. Quantities recorded at every step are left out where there are
-    quantities recorded at every epoch.
+    Dims other than those of the sweep are averaged. Where there are quantities recorded at every epoch, only they are
+    in the table: what was recorded at every step, or once, is not.
 
     Args:
         tree: The archive.
@@ -119,7 +119,7 @@ def summarise(tree: xr.DataTree) -> Summary:
         for name, variable in data.data_vars.items():
             if not reading.numeric(variable) or not variable.size or name == "rate":
                 continue
-            if per_epoch and "epoch" not in variable.dims and "step" in variable.dims:
+            if per_epoch and "epoch" not in variable.dims:
                 continue
             over = [str(dim) for dim in variable.dims if dim not in swept and dim not in reading.AXES]
             rows.append(
@@ -128,7 +128,7 @@ def summarise(tree: xr.DataTree) -> Summary:
                     group=group,
                     title=title(str(name)),
                     units=str(variable.attrs.get("units", "")),
-                    over=" and ".join(f"{dim}s" for dim in over),
+                    over=" and ".join(f"{dim}es" if dim.endswith("s") else f"{dim}s" for dim in over),
                     cells=tuple(final(variable, point, swept, reached) for point in found),
                 )
             )

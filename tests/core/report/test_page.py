@@ -81,7 +81,8 @@ def test_policy_names_the_scripts_by_hash(make_archive: Callable[..., xr.DataTre
 def test_hostile_text_stays_text(make_archive: Callable[..., xr.DataTree]) -> None:
     tree = make_archive(schedulers=(HOSTILE, "b"))
     tree.attrs["title"] = tree.attrs["source"] = tree.attrs["history"] = HOSTILE
-    tree.attrs["failures"] = json.dumps({HOSTILE: HOSTILE})
+    outcome = {"diverged": ("scheduler", [True]), "reason": ("scheduler", [HOSTILE])}
+    tree["outcome"] = xr.DataTree(xr.Dataset(outcome, coords={"scheduler": [HOSTILE]}))
     data = tree["epoch"].to_dataset()
     data["affine_rank"].attrs |= {"long_name": HOSTILE, "units": HOSTILE, "description": HOSTILE}
     data = data.assign_coords(site=[HOSTILE, "x"], unit_site=("unit", np.where(data.unit < 64, HOSTILE, "x")))

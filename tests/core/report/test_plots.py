@@ -118,6 +118,8 @@ def test_long_axes_are_averaged_in_blocks() -> None:
 @pytest.mark.parametrize("dtype", [float, "float32", int, bool])
 def test_every_combination_of_dims(dims: tuple[str, ...], kind: str, dtype: Any) -> None:
     values = np.random.default_rng(0).random((3,) * len(dims)) * 9
+    values -= 5 if dtype is bool and dims else 0  # some are true, some are not
+    values = np.maximum(values, 0)
     families, left = plots.draw(one(xr.DataArray(values.astype(dtype), dims=dims)))
     assert left == []
     assert families[0].figures[0]["kind"] == kind
@@ -174,3 +176,17 @@ def test_numbers_keep_five_digits_whatever_their_size() -> None:
     np.testing.assert_allclose(shortened[:2000], values, rtol=6e-5)
     assert shortened[2000:] == [0.0, None, 5e-324]
     assert plots._plain(np.array([0.30000004, 0.123456789, -1 / 3])) == [0.3, 0.12346, -0.33333]
+
+
+def test_what_does_not_change_is_not_drawn_for_every_point(make_archive: Callable[..., xr.DataTree]) -> None:
+    tree = make_archive()
+    swept = {"scheduler": tree["epoch"]["scheduler"]}
+    data = xr.Dataset(
+        {"samples": (("scheduler", "class"), [[3, 5]] * 3), "pixel_mean": (("scheduler", "feature"), [[0.25]] * 3)},
+        coords=swept,
+    )
+    tree["data"] = xr.DataTree(data)
+    (series,) = family(tree, "Samples").figures[0]["series"]
+    assert series["name"] == "every point of the sweep"
+    assert series["y"] == [3.0, 5.0]
+    assert [(item.name, item.reason) for item in plots.draw(tree)[1]] == [("data/pixel_mean", "is 0.25 throughout")]

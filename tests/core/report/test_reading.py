@@ -42,9 +42,13 @@ def test_incomplete(make_archive: Callable[..., xr.DataTree]) -> None:
     for variable in tree["epoch"].data_vars.values():
         variable.values[2, 1, 4:] = np.nan
         variable.values[2, 2] = np.nan
-    tree.attrs["failures"] = json.dumps({"scheduler=wild": "diverged"})
+    outcome = {
+        "diverged": (("scheduler", "seed"), [[False, False], [False, True]]),
+        "reason": (("scheduler", "seed"), [["", ""], ["", "the loss is NaN"]]),
+    }
+    tree["outcome"] = xr.DataTree(xr.Dataset(outcome, coords={"scheduler": ["calm", "wild"], "seed": [0, 7]}))
     failed, begun, short = reading.incomplete(tree)
-    assert failed == "Failed at scheduler=wild: diverged"
+    assert failed == "Failed at scheduler = wild, seed = 7: the loss is NaN"
     assert begun == "Only 8 of 9 runs have begun."
     assert short == "1 of 8 runs stop before epoch 7 (group epoch)."
 
@@ -58,7 +62,7 @@ def test_points_that_were_never_reached_are_missed(make_archive: Callable[..., x
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
 def test_attributes_that_are_not_what_they_should_be(text: str, make_archive: Callable[..., xr.DataTree]) -> None:
     tree = make_archive()
-    tree.attrs |= {"provenance": text, "failures": text, "sweep_dims": text}
+    tree.attrs |= {"provenance": text, "sweep_dims": text}
     assert reading.provenance(tree) == {}
     assert reading.sweep_dims(tree)[-1] == "seed"
     reading.incomplete(tree)
