@@ -37,7 +37,9 @@ class Cadence:
             >>> Cadence.parse("2 epochs"), Cadence.parse(100)
             (Cadence(count=2, unit='epoch'), Cadence(count=100, unit='step'))
         """
-        found = re.fullmatch(r"\s*([0-9]+)\s*(step|epoch)s?\s*", f"{every} steps" if isinstance(every, int) else str(every))
+        found = re.fullmatch(
+            r"\s*([0-9]+)\s*(step|epoch)s?\s*", f"{every} steps" if isinstance(every, int) else str(every)
+        )
         if not found or int(found[1]) < 1:
             raise RecipeError(
                 f"every = {every!r}: expected a number of steps or epochs, such as '100 steps' or '1 epoch'"

@@ -39,8 +39,6 @@ class Metric(Entry):
     """
 
     kind: ClassVar[str] = "metric"
-    reserved: ClassVar[frozenset[str]] = frozenset({"observation"})
-
     definition: Target
     dims: tuple[str, ...] = ()
     units: str = "1"
@@ -54,6 +52,17 @@ class Metric(Entry):
         unknown = sorted(set(self.needs) - NEEDS)
         if unknown:
             raise PluginError(f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}")
+
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Return the parameters that a recipe may set: of a function, all but the observation, whatever its name.
+
+        Returns:
+            Name to `inspect.Parameter`, in the order of the signature.
+        """
+        known = dict(super().parameters())
+        if not inspect.isclass(self.implementation()):
+            known.pop(next(iter(inspect.signature(self.implementation()).parameters), ""), None)
+        return MappingProxyType(known)
 
     def bind(self, **params: Any) -> Metric:
         """Return the same metric with parameters set.

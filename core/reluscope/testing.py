@@ -8,6 +8,7 @@ before it is used.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,19 +104,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     import pytest
 
-    class Fixtures:
-        @pytest.fixture(scope="session")
-        def lab(self) -> Any:
-            """Look entries up.
+    @pytest.fixture(scope="session")
+    def lab() -> Lab:
+        """Look entries up.
 
-            Returns:
-                All that is installed.
-            """
-            from reluscope.lab import Lab
+        Returns:
+            All that is installed.
+        """
+        from reluscope.lab import Lab
 
-            return Lab()
+        return Lab()
 
-    config.pluginmanager.register(Fixtures(), "reluscope-fixtures")
+    fixtures: Any = ModuleType("reluscope_fixtures")  # at this module's top level, the decorator would need pytest
+    fixtures.lab = lab
+    config.pluginmanager.register(fixtures, "reluscope-fixtures")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -24,7 +24,8 @@ class Reused(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.last = nn.Linear(16, 6), nn.Linear(6, 6), nn.Linear(6, CLASSES)
+        self.first, self.second = nn.Linear(16, 6), nn.Linear(6, 6)
+        self.last = nn.Linear(6, CLASSES)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,10 +105,12 @@ def network(kind: str, seed: int, dtype: torch.dtype = torch.float64) -> nn.Modu
         torch.manual_seed(seed)
         model = BUILDERS[kind]().to(dtype)
         with torch.no_grad():
-            for module in model.modules():
-                if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
-                    module.bias.add_(torch.randn_like(module.bias))
-                    module.bias[0] -= 4.0
+            layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+            for layer in layers:
+                layer.weight.mul_(2.5)  # else the biases alone decide which logit is the largest
+                if layer.bias is not None:
+                    layer.bias.add_(torch.randn_like(layer.bias), alpha=0.5)
+                    layer.bias[0] -= 0.0 if layer is layers[-1] else 4.0  # a unit that is hardly ever active
     return model.eval()
 
 

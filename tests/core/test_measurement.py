@@ -260,7 +260,7 @@ def test_nan_weights(model: nn.Module) -> None:
 
 
 def test_bad_metrics(model: nn.Module) -> None:
-    with pytest.raises(UnknownNameError, match="unknown metric 'firing_rates'. Did you mean 'firing_rate'?"):
+    with pytest.raises(UnknownNameError, match=r"unknown metric 'firing_rates'. Did you mean 'firing_rate'?"):
         rs.measure(model, batches(), metrics=["firing_rates"], lab=LAB)
     with pytest.raises(ObservationError, match="got no metric"):
         rs.measure(model, batches(), metrics=[], lab=LAB)
@@ -295,7 +295,7 @@ def test_an_error_in_a_metric_names_metric_plugin_and_batch(model: nn.Module) ->
     for part in ("'fragile'", "'ThirdParty'", "batch 1", "ZeroDivisionError", "float division by zero"):
         assert part in str(caught.value)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    with pytest.raises(PluginError, match="at the end.*'late': gave -1.0, below its minimum 0.0"):
+    with pytest.raises(PluginError, match=r"at the end.*'late': gave -1.0, below its minimum 0.0"):
         rs.measure(model, batches(), metrics=["late"], lab=lab)
 
 

@@ -24,7 +24,7 @@ LAB = rs.Lab(plugins=[patterns, geometry, performance])
 METRICS = ["firing_rate", "dead_units", "affine_rank", "loss", "accuracy"]
 
 
-def data(samples: int = 24) -> TensorDataset:
+def data(samples: int = 12) -> TensorDataset:
     generator = torch.Generator().manual_seed(0)
     return TensorDataset(
         torch.randn(samples, 4, generator=generator), torch.randint(3, (samples,), generator=generator)
@@ -74,7 +74,7 @@ def train(watcher: Callable[[nn.Module, DataLoader[Any]], Any] | None, epochs: i
         return {"trace": trace, "state": state, "rng": torch.get_rng_state().tolist(), "dataset": dataset}
 
 
-@pytest.mark.parametrize("every", [1, 3, "1 epoch"])
+@pytest.mark.parametrize("every", [1, 2, "1 epoch"])
 @pytest.mark.parametrize("own", [False, True], ids=["same loader", "own shuffled loader"])
 def test_training_takes_the_same_path_bit_for_bit(every: int | str, own: bool, tmp_path: Path) -> None:
     def watcher(model: nn.Module, loader: DataLoader[Any]) -> rs.Watch:
@@ -84,7 +84,7 @@ def test_training_takes_the_same_path_bit_for_bit(every: int | str, own: bool, t
     without, watched = train(None), train(watcher)
     for part in ("trace", "state", "rng"):
         assert watched[part] == without[part]
-    assert watched["dataset"].sizes["step"] == {1: 9, 3: 3, "1 epoch": 3}[every]
+    assert watched["dataset"].sizes["step"] == {1: 5, 2: 3, "1 epoch": 3}[every]
 
 
 def test_values_are_those_of_measure_at_that_step() -> None:
@@ -111,7 +111,7 @@ def test_every_so_many_epochs() -> None:
     dataset = train(lambda model, loader: rs.Watch(model, "loss", loader, every="2 epochs", lab=LAB), epochs=5)[
         "dataset"
     ]
-    assert dataset.step.values.tolist() == [0, 8, 16]
+    assert dataset.step.values.tolist() == [0, 4, 8]
     assert dataset["epoch"].values.tolist() == [0, 2, 4]
 
 
@@ -202,7 +202,7 @@ def test_a_generator_is_refused_at_once() -> None:
     def stream() -> Iterator[tuple[Tensor, ...]]:
         yield data()[:]
 
-    with pytest.raises(ObservationError, match="exhausted after one measurement.*pass list"):
+    with pytest.raises(ObservationError, match=r"exhausted after one measurement.*pass list"):
         rs.Watch(network(), "loss", stream(), lab=LAB)
 
 
@@ -215,7 +215,7 @@ def test_data_that_run_out_later() -> None:
             return self.stream
 
     with (
-        pytest.raises(ObservationError, match="step 1: the data gave no batch.*can be iterated again"),
+        pytest.raises(ObservationError, match=r"step 1: the data gave no batch.*can be iterated again"),
         rs.Watch(network(), "loss", Once(), every=1, lab=LAB) as watch,
     ):
         watch.step()
