@@ -1,0 +1,67 @@
+"""A flush costs the same however long the run is: the 10,000th against the 10th.
+
+Run it with `python tests/benchmarks/bench_flush.py [FLUSHES]`; it exits with 1 where the ratio is above 2.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from reluscope.archive import ArchiveWriter
+
+MOST = 2.0
+WINDOW = 15
+LABEL = {"long_name": "value", "units": "1"}
+
+
+def measure(flushes: int, folder: Path) -> tuple[float, float]:
+    """Time every flush of a run.
+
+    Args:
+        flushes: How many.
+        folder: Where to put the run.
+
+    Returns:
+        Medians around the 10th and around the last flush, in seconds.
+    """
+    rng = np.random.default_rng(0)
+    sites = np.array([f"layer{index}.relu#0" for index in range(5)])
+    times = []
+    with ArchiveWriter(folder / "run.nc", attrs={}) as writer:
+        for epoch in range(flushes):
+            rates = rng.random((1, 5))
+            data = xr.Dataset(
+                {"loss": ("epoch", rng.random(1), LABEL), "firing_rate": (("epoch", "site"), rates, LABEL)},
+                {"epoch": [epoch], "site": sites},
+            )
+            writer.append("epoch", data, {"seed": 0})
+            start = time.perf_counter()
+            writer.flush({"epoch": epoch})
+            times.append(time.perf_counter() - start)
+    # the first flush of all imports torch
+    return statistics.median(times[10 - WINDOW // 2 : 10 + WINDOW // 2 + 1]), statistics.median(times[-WINDOW:])
+
+
+def main() -> int:
+    """Print the ratio.
+
+    Returns:
+        The exit status.
+    """
+    flushes = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        early, late = measure(flushes, Path(folder))
+    ratio = late / early
+    print(f"10th flush {early * 1e3:.2f} ms, {flushes}th flush {late * 1e3:.2f} ms, ratio {ratio:.2f} (at most {MOST})")
+    return int(ratio > MOST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
