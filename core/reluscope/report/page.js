@@ -83,6 +83,8 @@
       made.xaxis.title = title(figure.x_title);
       made.xaxis.unifiedhovertitle = { text: `${text(figure.x_title)} %{x}` };
     }
+    // no epoch two and a half
+    if (figure.x && figure.x.every(Number.isInteger) && figure.x.at(-1) - figure.x[0] <= 8) made.xaxis.dtick = 1;
     if (figure.kind === "profile") made.xaxis.type = "category";
     if (figure.kind === "heat") {
       const step = Math.max(1, Math.ceil(figure.rows.length / 26));
