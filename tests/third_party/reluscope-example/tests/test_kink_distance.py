@@ -15,7 +15,7 @@ def test_laws():
 def test_by_hand():
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
     x = torch.tensor([[1.0, 2.0], [-1.0, 0.5]])
-    distances = [abs(float(z)) for row in model[0](x) for z in row]
+    distances = [abs(z) for row in model[0](x).tolist() for z in row]
     dataset = rs.measure(model, [x], metrics=[kink_distance])
     assert float(dataset["kink_distance"].sel(site="1#0")) == pytest.approx(sum(distances) / 6)
 
