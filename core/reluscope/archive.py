@@ -18,7 +18,7 @@ from reluscope import durable, manifest, netcdf, schema
 from reluscope.errors import ArchiveError, SchemaError
 from reluscope.inspection import MAX_BYTES, inspect
 from reluscope.joining import Record, Scalar, compact, join
-from reluscope.parts import LOCK, SUFFIX, PartsFolder, check_plain, check_record
+from reluscope.parts import ATTRS, LOCK, SUFFIX, PartsFolder, check_plain, check_record
 
 CONVENTIONS = "CF-1.12"
 
@@ -96,13 +96,13 @@ class ArchiveWriter:
         stored = self._folder.read_attrs()
         if stored is None and self._folder.count():
             raise ArchiveError(f"{self._folder.path} has parts but no attrs.json; put it back or remove the folder")
-        if stored is not None and self.path.exists():
-            finished = open_archive(self.path, max_bytes=None)
-            if finished.attrs.get("archive_id") != stored.get("archive_id"):
+        if self.path.exists():
+            found = open_archive(self.path, max_bytes=None).attrs
+            if stored is not None and found.get("archive_id") != stored.get("archive_id"):
                 raise ArchiveError(
                     f"{self.path} exists and is not what {self._folder.path} would become; move one of them away"
                 )
-            self._attrs, self.finished = dict(stored), True
+            self._attrs, self.finished = {str(key): value for key, value in found.items()}, True
             return
         self._folder.clean()
         checkpoint = self._folder.read_checkpoint("cpu")
@@ -194,8 +194,9 @@ class ArchiveWriter:
             self._write()
             self.finished = True
         if self._folder.path.exists():
-            # the lock goes last, so that no other writer takes a folder that is half gone for a fresh one
-            for entry in sorted(self._folder.path.iterdir(), key=lambda entry: (entry.name == LOCK, entry.name)):
+            # a kill in between leaves what tells that the run is over: the attributes, then an empty folder with a lock
+            order = {ATTRS: 1, LOCK: 2}
+            for entry in sorted(self._folder.path.iterdir(), key=lambda entry: (order.get(entry.name, 0), entry.name)):
                 entry.unlink()
             shutil.rmtree(self._folder.path)
             durable.sync_folder(self.path.parent)

@@ -191,7 +191,10 @@ def test_a_killed_run_opens_and_goes_on(path: Path) -> None:
     assert len(tree.attrs["history"].splitlines()) == 2
 
 
-@pytest.mark.parametrize("moment", ["part", "checkpoint", "attrs", "archive", "removal"])
+REMOVALS = ["remove part-000001.nc", "remove attrs.json", "remove lock", "remove"]
+
+
+@pytest.mark.parametrize("moment", ["part", "checkpoint", "attrs", "archive", *REMOVALS])
 def test_a_kill_in_the_middle_of_writing(path: Path, moment: str) -> None:
     names = {"part": "part-000001.nc", "checkpoint": "checkpoint.pt", "attrs": "attrs.json", "archive": "run.nc"}
     kill_after(
@@ -206,10 +209,10 @@ def test_a_kill_in_the_middle_of_writing(path: Path, moment: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             real(source, target)
         durable.os.replace = replace
-        if {moment!r} == "removal":
+        if {moment!r} in {REMOVALS!r}:
             remove = Path.unlink
             def unlink(self, missing_ok=False):
-                if self.name == "attrs.json":
+                if self.name == {moment!r}.partition(" ")[2]:
                     os.kill(os.getpid(), signal.SIGKILL)
                 remove(self, missing_ok)
             Path.unlink = unlink
@@ -217,13 +220,17 @@ def test_a_kill_in_the_middle_of_writing(path: Path, moment: str) -> None:
         for number in range(3):
             writer.append("epoch", epoch(number))
             writer.flush({{"epoch": number}})
+        import shutil
+        shutil.rmtree = lambda path: os.kill(os.getpid(), signal.SIGKILL)
         writer.finish()
         """,
     )
+    if moment in REMOVALS:
+        assert open_archive(path)["/epoch"].sizes["epoch"] == 3
     with ArchiveWriter(path, attrs={}, resume=True) as writer:
         assert not list(path.parent.glob("**/*.tmp"))
         checkpoint = writer.checkpoint
-        assert writer.finished == (moment == "removal")
+        assert writer.finished == (moment in REMOVALS)
         if not writer.finished:
             for number in range(0 if checkpoint is None else checkpoint["epoch"] + 1, 3):
                 writer.append("epoch", epoch(number))
