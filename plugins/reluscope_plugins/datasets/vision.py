@@ -167,7 +167,7 @@ def _read(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         with warnings.catch_warnings():
-            # The official CIFAR pickles are of 2009: their dtypes say align=0 where numpy now wants False.
+            # The official CIFAR pickles are of 2009: their dtypes say align=0 where numpy 2.4 wants False.
             warnings.filterwarnings("ignore", message=r"dtype\(\): align", category=VisibleDeprecationWarning)
             found: Any = getattr(torchvision.datasets, reader)(folder, train=train, download=download)
     except UNREADABLE as error:
