@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from reluscope.entries import metric
 
 if TYPE_CHECKING:
-    from reluscope.observation import Observation
     from torch import Tensor
+
+    from reluscope.observation import Observation
 
 
 @metric(dims=(), units="nat", minimum=0.0, needs={"targets"})
