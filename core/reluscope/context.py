@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from reluscope.lab import Lab
-    from reluscope.recipe import Choice, Point, Recipe
+    from reluscope.recipe import Choice, Recipe
+    from reluscope.sweep import Point
 
 
 class Interrupted(KeyboardInterrupt):

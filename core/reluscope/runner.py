@@ -20,12 +20,14 @@ from reluscope import provenance, random_state
 from reluscope import recipe as recipes
 from reluscope.archive import ArchiveWriter, open_archive
 from reluscope.context import Context, Diverged, Interrupted, Record
+from reluscope.devices import find_device
 from reluscope.entries import Experiment
 from reluscope.errors import ArchiveError, RecipeError
 from reluscope.lab import Lab
 from reluscope.progress import Progress, SilentProgress
-from reluscope.recipe import Plan, Point, Recipe
+from reluscope.recipe import Plan, Recipe
 from reluscope.sinks import Sinks
+from reluscope.sweep import Point
 
 
 def run(
@@ -60,9 +62,10 @@ def run(
     Example:
         >>> tree = run("quickstart", scale="small", overrides=["epochs=1"])  # doctest: +SKIP
     """
-    lab = lab or Lab()
-    plan = recipes.load(recipe, lab=lab, scale=scale, overrides=overrides)
-    return execute(plan, out=out, resume=resume, lab=lab, data_root=data_root, progress=progress)
+    with random_state.isolated():  # importing a plugin may draw, too
+        lab = lab or Lab()
+        plan = recipes.load(recipe, lab=lab, scale=scale, overrides=overrides)
+        return execute(plan, out=out, resume=resume, lab=lab, data_root=data_root, progress=progress)
 
 
 def run_from_archive(
@@ -90,23 +93,26 @@ def run_from_archive(
     Raises:
         ArchiveError: If the archive does not hold a recipe.
     """
-    lab = lab or Lab()
-    found = json.loads(open_archive(path).attrs["provenance"])
-    table, threads = found.get("recipe"), found.get("threads")
-    if not isinstance(table, dict):
-        raise ArchiveError(
-            f"{path}: its provenance holds no recipe, expected one; only what `run` left can be repeated"
+    with random_state.isolated():
+        lab = lab or Lab()
+        found = json.loads(open_archive(path).attrs["provenance"])
+        table, threads = found.get("recipe"), found.get("threads")
+        if not isinstance(table, dict):
+            raise ArchiveError(
+                f"{path}: its provenance holds no recipe, expected one; only what `run` left can be repeated"
+            )
+        plan = recipes.plan(
+            table, lab=lab, name=str(found.get("name", "recipe")), origin=f"recipe of {Path(path).name}"
         )
-    plan = recipes.plan(table, lab=lab, name=str(found.get("name", "recipe")), origin=f"recipe of {Path(path).name}")
-    return execute(
-        plan,
-        out=out,
-        resume=resume,
-        lab=lab,
-        data_root=data_root,
-        progress=progress,
-        threads=threads if isinstance(threads, int) else None,
-    )
+        return execute(
+            plan,
+            out=out,
+            resume=resume,
+            lab=lab,
+            data_root=data_root,
+            progress=progress,
+            threads=threads if isinstance(threads, int) else None,
+        )
 
 
 def execute(
@@ -208,7 +214,7 @@ class _Run:
             tree = self.writer.finish()
         self.progress.finish()
         if self.diverged == len(points):
-            reasons = "; ".join(dict.fromkeys(map(str, tree["outcome/reason"].values.ravel())))
+            reasons = "; ".join(dict.fromkeys(map(str, tree["outcome"].ds["reason"].values.ravel())))
             raise Diverged(f"nothing was trained to its end: {reasons}; what was recorded is in {self.writer.path}")
         return tree
 
@@ -296,7 +302,7 @@ def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
         recipe=plan.table,
         seeds=sorted({recipe.seed for _, recipe in plan.points}),
         plugins=plugins,
-        device=_device(plan.recipe.parameters.get("device", "auto")),
+        device=str(find_device(str(plan.recipe.parameters.get("device", "auto")))),
     )
     return {
         "title": plan.recipe.title,
@@ -304,12 +310,6 @@ def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
         "provenance": json.dumps({"name": plan.name, **found}),
         "sweep_dims": json.dumps(plan.sweep_dims),
     }
-
-
-def _device(wanted: object) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(wanted)
 
 
 def _same_recipe(found: Mapping[str, Any], plan: Plan, path: Path) -> None:

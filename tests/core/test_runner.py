@@ -109,7 +109,7 @@ def test_what_is_recorded(lab):
     assert provenance["threads"] == torch.get_num_threads()
 
 
-@pytest.mark.parametrize("checkpoint", [1, 3, 5, 8, 9])
+@pytest.mark.parametrize("checkpoint", [1, 3, 4, 5, 8])
 def test_a_run_that_was_stopped_ends_with_the_same_bits(lab, tmp_path, monkeypatch, checkpoint):
     recipe = table(sweep={"seed": [3, 4]}, epochs=1)
     whole = rs.run(recipe, lab=lab)
@@ -189,8 +189,9 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
         metrics=[],
     )
     tree = rs.run(recipe, lab=lab)
-    assert tree["outcome/diverged"].values.tolist() == [True, False]
-    assert "lower the rate" in tree["outcome/reason"].values[0]
+    assert tree["outcome/diverged"].sel(learning_rate=1e20)
+    assert not tree["outcome/diverged"].sel(learning_rate=0.1)
+    assert "lower the rate" in tree["outcome/reason"].sel(learning_rate=1e20).item()
     assert np.isfinite(tree["epoch/test_loss"].sel(learning_rate=0.1)).all()
     assert np.isnan(tree["epoch/test_loss"].sel(learning_rate=1e20, epoch=2))
     del recipe["sweep"]
@@ -207,7 +208,10 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
         ({"batch_size": 0}, "batch_size = 0"),
         ({"device": "abacus"}, "device = 'abacus'"),
         ({"architecture": {"name": "mlp", "widths": [64, 16, 9]}}, "label"),
-        ({"architecture": {"name": "mlp", "widths": [32, 16, 10]}}, ""),
+        (
+            {"architecture": {"name": "mlp", "widths": [32, 16, 10]}},
+            r"'mlp' does not take the samples of dataset 'digits'",
+        ),
         ({"batch_size": 1293}, "batch of one"),
         ({"scheduler": {"name": "one_cycle", "peak": -1.0}}, "peak"),
         ({"metrics": [{"name": "loss", "split": "test"}]}, "twice"),
@@ -215,7 +219,7 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
     ],
 )
 def test_what_does_not_fit_is_a_clear_error(lab, changes, words):
-    with pytest.raises((rs.ReluscopeError, RuntimeError, IndexError), match=words):
+    with pytest.raises(rs.ReluscopeError, match=words):
         rs.run(table(**changes), lab=lab)
 
 

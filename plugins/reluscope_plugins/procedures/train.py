@@ -14,10 +14,12 @@ import xarray as xr
 from reluscope import random_state
 from reluscope.cadence import Cadence
 from reluscope.context import Diverged
+from reluscope.devices import find_device
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError, RecipeError
 from reluscope.measurement import measure
 from reluscope.optimizers import build_optimizer
+from reluscope.preserve import preserved
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -60,7 +62,7 @@ def train(
     ):
         if value < 1:
             raise RecipeError(f"{key} = {value}: expected at least 1")
-    _Training(context, epochs, batch_size, evaluation_batch_size, _device(device)).run()
+    _Training(context, epochs, batch_size, evaluation_batch_size, find_device(device)).run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,7 @@ class _Training:
             seed=context.seed(_WEIGHTS), **architecture.parameters
         )
         self.model.to(device)
+        self._try_a_sample()
         size = len(self.data["train"])  # type: ignore[arg-type]
         self.batches = math.ceil(size / batch_size)
         if size % batch_size == 1 and any(
@@ -112,6 +115,20 @@ class _Training:
         self.pending: list[tuple[int, float, float]] = []
         if context.state is not None:
             self._load(context.state)
+
+    def _try_a_sample(self) -> None:
+        # else the error would come from deep inside, and name neither
+        sample, _ = next(_batches(self.data["train"], torch.arange(1), 1))
+        try:
+            with preserved(self.model, training=False), torch.no_grad():
+                self.model(sample.to(self.device))
+        except RuntimeError as error:
+            recipe = self.context.recipe
+            raise RecipeError(
+                f"architecture {recipe.architecture.name!r} does not take the samples of dataset "  # type: ignore[union-attr]
+                f"{recipe.dataset.name!r}, of shape {tuple(sample.shape[1:])}: "  # type: ignore[union-attr]
+                f"{str(error).splitlines()[0]}; change what it expects (such as widths or input_shape)"
+            ) from error
 
     def run(self) -> None:
         try:
@@ -182,11 +199,12 @@ class _Training:
                         f"weights are no longer finite at step {self.step} ({error}); lower the rate"
                     ) from error
                 parts.append(_named(found, request))
-            dim, label = ("epoch", self.epoch) if at_epoch else ("step", self.step)
+            dim = requests[0].cadence.unit
+            label = self.epoch if dim == "epoch" else self.step
             data = xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts").expand_dims(
                 {dim: [label]}
             )
-            if at_epoch:
+            if dim == "epoch":
                 data = data.assign_coords(
                     step=("epoch", [self.step], {"long_name": "Optimizer steps taken", "units": "1"})
                 )
@@ -300,18 +318,6 @@ def _batches(data: Dataset[Any], order: torch.Tensor, batch_size: int) -> Iterat
             yield data[chosen]
         else:
             yield torch.utils.data.default_collate([data[int(index)] for index in chosen])
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise RecipeError(
-            f"device = {name!r}: {reason}; expected 'auto', 'cpu', or a device that this machine has"
-        ) from error
 
 
 def _finite(model: torch.nn.Module) -> bool:
