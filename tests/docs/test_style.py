@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN = [
     "/wo" + "rk/",
     "/ro" + "ot/",
-    "/ho" + "me/",
     "pypi" + ".org/simple",
     "files." + "pythonhosted",
     "--index" + "-url",
