@@ -136,7 +136,9 @@ class Observation:
         if site not in self._maps:
             if site is not None and site not in self.sites:
                 raise UnknownNameError(f"unknown site {site!r}. {nearest(str(site), self.sites)}")
-            self._maps[site] = self._make_map(site, self._leaves)
+            # Views made without a graph would be cut off from it.
+            with torch.inference_mode(False), torch.enable_grad():
+                self._maps[site] = self._make_map(site, self._leaves)
         return self._maps[site]
 
     def _make_map(self, site: str | None, leaves: list[torch.Tensor]) -> AffineMap:
@@ -202,7 +204,7 @@ class Observation:
             return self._rows(capture)
         with torch.no_grad():
             # In the network's own shape, against which thresholds that are tensors broadcast.
-            signs = pattern(capture.raw.detach(), capture.lower, capture.upper, inclusive=capture.activation.inclusive)
+            signs = pattern(capture.raw.detach(), capture.lower, capture.upper)
             return self._rows(capture, signs)
 
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from reluscope.errors import ObservationError
 from reluscope.layout import Layout
-from reluscope.sites import POOLS, Activation, Bound, Pool, activation_of, argument
+from reluscope.sites import POOLS, Activation, Bound, Pool, activation_of, argument, called
 from reluscope.suspects import Suspect, suspect_of
 
 
@@ -121,7 +121,7 @@ class Recorder(TorchFunctionMode):
 
     def _activation(self, activation: Activation, args: Sequence[Any], kwargs: dict[str, Any]) -> Capture | None:
         z = args[0] if args else kwargs.get("input", kwargs.get("self"))
-        lower, upper = activation.bounds(args, kwargs)
+        activation, lower, upper = called(activation, args, kwargs)
         if not isinstance(z, torch.Tensor) or not z.is_floating_point() or (lower is None and upper is None):
             return None
         if isinstance(z, nn.Parameter):
@@ -165,7 +165,7 @@ class Recorder(TorchFunctionMode):
             return
         if math.prod(x.shape) == x.shape[1]:
             raise ObservationError(
-                f"batch norm {self.path or 'in the root module'!r} is in train mode and got one value a channel (input "
+                f"batch norm {repr(self.path) if self.path else 'in the root module'} is in train mode and got one value a channel (input "
                 f"shape {tuple(x.shape)}), expected at least two to take statistics; call model.eval() or pass a "
                 "larger batch"
             )

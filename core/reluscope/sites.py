@@ -1,8 +1,8 @@
 """Activation sites: which torch functions bend the function of a network, and where.
 
-A two-state activation is active beyond one threshold; a three-state one is bounded on both sides. Conventions exactly
-at a threshold are those of torch's own derivative, so that patterns and automatic differentiation agree: ReLU'(0) = 0,
-so zero is not active; `clamp` counts its bounds as within.
+A two-state activation is active beyond one threshold; a three-state one is bounded on both sides. A pre-activation
+exactly at a threshold is not active, as torch's own derivative has it (ReLU'(0) = 0), so that patterns and automatic
+differentiation agree. The one exception is torch's `clamp`, whose derivative there has changed between versions.
 """
 
 from __future__ import annotations
@@ -49,13 +49,11 @@ class Activation:
         name: The activation's name.
         bounds: From a call's arguments to the lower and the upper threshold, None where there is none.
         smooth: Whether it is not piecewise linear.
-        inclusive: Whether a pre-activation exactly at a threshold counts as active.
     """
 
     name: str
     bounds: Arguments
     smooth: bool = False
-    inclusive: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +84,13 @@ def states(lower: Bound, upper: Bound) -> int:
     return 3 if lower is not None and upper is not None else 2
 
 
-def pattern(preactivation: torch.Tensor, lower: Bound, upper: Bound, *, inclusive: bool = False) -> torch.Tensor:
+def pattern(preactivation: torch.Tensor, lower: Bound, upper: Bound) -> torch.Tensor:
     """Say in which state each unit is; 1 (or True) is the state that passes its input on.
 
     Args:
         preactivation: Any shape; no NaN.
         lower: Lower threshold, None where there is none.
         upper: Upper threshold, None where there is none.
-        inclusive: Whether a pre-activation exactly at a threshold counts as active.
 
     Returns:
         The same shape: bool for two states; for three uint8, 0 below, 1 between, 2 above.
@@ -106,11 +103,10 @@ def pattern(preactivation: torch.Tensor, lower: Bound, upper: Bound, *, inclusiv
     """
     z = preactivation
     if upper is None:
-        return z >= lower if inclusive else z > lower  # type: ignore[operator, return-value]
+        return z > lower  # type: ignore[operator, return-value]
     if lower is None:
-        return z <= upper if inclusive else z < upper  # type: ignore[return-value]
-    above_lower, above_upper = (z >= lower, z > upper) if inclusive else (z > lower, z >= upper)
-    return above_lower.to(torch.uint8) + above_upper.to(torch.uint8)  # type: ignore[union-attr]
+        return z < upper  # type: ignore[return-value]
+    return (z > lower).to(torch.uint8) + (z >= upper).to(torch.uint8)  # type: ignore[union-attr]
 
 
 def argument(args: Sequence[Any], kwargs: Mapping[str, Any], position: int, name: str, default: Any = None) -> Any:
@@ -146,9 +142,9 @@ _PIECEWISE: Mapping[tuple[str, ...], Activation] = {
     ("relu6",): Activation("relu6", _fixed(0.0, 6.0)),
     ("hardtanh",): Activation("hardtanh", _between("min_val", "max_val", -1.0, 1.0)),
     ("hardsigmoid",): Activation("hardsigmoid", _fixed(-3.0, 3.0)),
-    ("clamp", "clip"): Activation("clamp", _between("min", "max"), inclusive=True),
-    ("clamp_min",): Activation("clamp", lambda a, k: (argument(a, k, 1, "min"), None), inclusive=True),
-    ("clamp_max",): Activation("clamp", lambda a, k: (None, argument(a, k, 1, "max")), inclusive=True),
+    ("clamp", "clip"): Activation("clamp", _between("min", "max")),
+    ("clamp_min",): Activation("clamp", lambda a, k: (argument(a, k, 1, "min"), None)),
+    ("clamp_max",): Activation("clamp", lambda a, k: (None, argument(a, k, 1, "max"))),
 }
 _SMOOTH: Mapping[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("elu", "celu", "selu", "gelu", "silu", "mish", "softplus", "hardswish", "tanh")},
@@ -199,6 +195,24 @@ for _name in [f"{kind}_max_pool{spatial}d" for kind in ("adaptive", "fractional"
         _builtin = getattr(_owner, _name, None)
         if _builtin is not None and _builtin is not getattr(F, _name, None):
             POOLS[_builtin] = Pool(_name, int(_name[-2]), None)
+
+
+def called(activation: Activation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Activation, Bound, Bound]:
+    """Read one call of an activation.
+
+    Args:
+        activation: What was called.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+
+    Returns:
+        The activation, the lower and the upper threshold.
+    """
+    lower, upper = activation.bounds(args, kwargs)
+    if activation.name == "hardtanh" and (lower, upper) == (0.0, 6.0):
+        # This is how torch's own ReLU6 module is written.
+        activation = _BY_NAME["relu6"]
+    return activation, lower, upper
 
 
 def activation_of(function: Any) -> Activation | None:
