@@ -151,10 +151,6 @@ def execute(
                 threads=threads,
             )
     out = Path(out)
-    if resume and out.is_file():
-        tree = open_archive(out)
-        _same_recipe(json.loads(tree.attrs["provenance"]), plan, out)
-        return tree
     writer = ArchiveWriter(out, attrs=_attrs(plan, lab), resume=resume)
     try:
         return _Run(

@@ -208,9 +208,10 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
         ({"batch_size": 0}, "batch_size = 0"),
         ({"device": "abacus"}, "device = 'abacus'"),
         ({"architecture": {"name": "mlp", "widths": [64, 16, 9]}}, "label"),
+        ({"architecture": {"name": "mlp", "widths": [32, 16, 10]}}, "samples of 32 values"),
         (
-            {"architecture": {"name": "mlp", "widths": [32, 16, 10]}},
-            r"'mlp' does not take the samples of dataset 'digits'",
+            {"architecture": {"name": "torchvision", "model": "resnet18", "num_classes": 10}},
+            r"'torchvision' does not take the samples of dataset 'digits', of shape \(1, 8, 8\)",
         ),
         ({"batch_size": 1293}, "batch of one"),
         ({"scheduler": {"name": "one_cycle", "peak": -1.0}}, "peak"),
