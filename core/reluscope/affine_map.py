@@ -166,12 +166,12 @@ class AffineMap:
                 "samples one at a time, or remove what mixes them"
             )
 
-    def _refusal(self) -> str:
+    def _refusal(self, cause: str = "the derivative by the input changes within a piece") -> str:
         suspect = next(iter(self._ancestors(certain=False)), None)
         if suspect is None:
             return (
-                "not affine on a piece: the derivative by the input changes within it, by an operation that reluscope "
-                "cannot name; expected a piecewise-linear network; replace what is smooth"
+                f"not affine on a piece, by an operation that reluscope cannot name: {cause}; expected a "
+                "piecewise-linear network; replace what is smooth"
             )
         return f"not affine on a piece: {suspect}; {suspect.remedy}"
 
@@ -245,7 +245,7 @@ class AffineMap:
                         "before the optimizer steps, or observe again"
                     ) from error
                 if "derivative for" in message or "differentiate twice" in message:
-                    raise ObservationError(self._refusal()) from error
+                    raise ObservationError(self._refusal(message)) from error
                 raise
         lead = covector.shape[:1] if batched else ()
         return [

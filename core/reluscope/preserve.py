@@ -161,7 +161,7 @@ class _Randomness:
     def __init__(self) -> None:
         self.torch = torch.get_rng_state()
         # Asking an accelerator that was never used for its state would start it, which takes seconds and memory.
-        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         self.mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
         self.python = random.getstate()
         numpy = sys.modules.get("numpy")

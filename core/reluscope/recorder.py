@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from reluscope.errors import ObservationError
 from reluscope.layout import Layout
-from reluscope.sites import POOLS, Activation, Bound, Pool, activation_of, argument, called
+from reluscope.sites import HARDSIGMOID, POOLS, Activation, Bound, Pool, activation_of, argument, called
 from reluscope.suspects import Suspect, suspect_of
 
 
@@ -109,6 +109,8 @@ class Recorder(TorchFunctionMode):
             self._check_batch(args, kwargs)
         if pool is not None:
             result = self._pool(pool, func, args, kwargs)
+        elif self._graph and capture is not None and capture.activation == HARDSIGMOID:
+            result = _hardsigmoid(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
         self._layout.follow(func, args, kwargs, result)
@@ -164,10 +166,10 @@ class Recorder(TorchFunctionMode):
         if not argument(args, kwargs, 5, "training", False) or not isinstance(x, torch.Tensor) or x.ndim < 2:
             return
         if math.prod(x.shape) == x.shape[1]:
+            where = repr(self.path) if self.path else "in the root module"
             raise ObservationError(
-                f"batch norm {repr(self.path) if self.path else 'in the root module'} is in train mode and got one value a channel (input "
-                f"shape {tuple(x.shape)}), expected at least two to take statistics; call model.eval() or pass a "
-                "larger batch"
+                f"batch norm {where} is in train mode and got one value a channel (input shape {tuple(x.shape)}), "
+                "expected at least two to take statistics; call model.eval() or pass a larger batch"
             )
 
     def _entering(self, name: str) -> Callable[..., None]:
@@ -202,3 +204,11 @@ def total(tensor: torch.Tensor) -> torch.Tensor:
 
 def _copied(bound: Bound) -> Bound:
     return bound.detach().clone() if isinstance(bound, torch.Tensor) else bound
+
+
+def _hardsigmoid(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> torch.Tensor:
+    # Torch cannot differentiate its own hardsigmoid twice, which the test of the curvature takes.
+    z: torch.Tensor = args[0] if args else kwargs["input"]
+    result = torch.nn.functional.hardtanh(z + 3, 0.0, 6.0) / 6
+    in_place = argument(args, kwargs, 1, "inplace", False) or getattr(function, "__name__", "").endswith("_")
+    return z.copy_(result) if in_place else result

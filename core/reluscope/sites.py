@@ -157,6 +157,7 @@ _BY_NAME: Mapping[str, Activation] = {
     **{alias: rule for aliases, rule in _PIECEWISE.items() for alias in aliases},
     **{alias: Activation(name, _fixed(0.0), smooth=True) for name, aliases in _SMOOTH.items() for alias in aliases},
 }
+HARDSIGMOID = _BY_NAME["hardsigmoid"]
 _OWNERS: tuple[Any, ...] = (F, torch, torch.Tensor, torch._C._nn, torch.special)
 
 

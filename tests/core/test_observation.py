@@ -447,7 +447,7 @@ def test_inputs_that_are_none():
 
 
 def test_without_a_graph_there_is_no_map():
-    with pytest.raises(ObservationError, match="needs=.'affine'"):
+    with pytest.raises(ObservationError, match=r"needs=.'affine'"):
         observe(nn.ReLU(), draw(2, 3)).affine()
 
 
