@@ -284,7 +284,7 @@ def _due(requests: list[_Request], epoch: int | None, step: int) -> Iterator[tup
 def _named(found: xr.Dataset, request: _Request) -> xr.Dataset:
     names = {name: f"{request.split}_{name}" for name in ("loss", "accuracy") if name in found}
     for name, variable in found.data_vars.items():
-        variable.attrs["split"] = request.split
+        variable.attrs |= {"split": request.split, "samples": found.attrs["samples"]}
         if name in names:
             variable.attrs["long_name"] = f"{request.split.capitalize()} {name}"
     return found.rename(names)
