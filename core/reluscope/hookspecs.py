@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from reluscope.context import Record
     from reluscope.entries import (
         Architecture,
         Claim,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         Regularizer,
         Scheduler,
     )
-    from reluscope.context import Record
 
 hookspec = pluggy.HookspecMarker("reluscope")
 hookimpl = pluggy.HookimplMarker("reluscope")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from reluscope.registry import PluginWarning
 
 if TYPE_CHECKING:
-    from reluscope.lab import Lab
     from reluscope.context import Record
+    from reluscope.lab import Lab
 
 
 class Sinks:
