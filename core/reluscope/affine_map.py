@@ -244,6 +244,11 @@ class AffineMap:
                         "the weights were changed after the observation, so its affine map is lost; ask for the map "
                         "before the optimizer steps, or observe again"
                     ) from error
+                if "torch.utils.checkpoint" in message:
+                    raise ObservationError(
+                        "the model recomputes activations (torch.utils.checkpoint), which keeps no graph for an affine "
+                        "map; turn checkpointing off"
+                    ) from error
                 if "derivative for" in message or "differentiate twice" in message:
                     raise ObservationError(self._refusal(message)) from error
                 raise

@@ -30,14 +30,12 @@ def rows(tensor: torch.Tensor, channel: int) -> torch.Tensor:
     """Lay a tensor out as (row, unit), sample-major.
 
     Args:
-        tensor: Any tensor.
+        tensor: A tensor with at least two dims.
         channel: The dim that counts units.
 
     Returns:
         A matrix; a view where the layout permits.
     """
-    if tensor.ndim < 2:
-        return tensor.reshape(-1, 1) if channel < 0 else tensor.reshape(1, -1)
     return tensor.movedim(channel, -1).reshape(-1, tensor.shape[channel])
 
 

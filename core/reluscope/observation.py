@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils import _pytree
 
 from reluscope.affine_map import AffineMap
+from reluscope.conditions import conditions
 from reluscope.errors import ObservationError, UnknownNameError, nearest
 from reluscope.finite import check_finite, suspicious
 from reluscope.inputs import Arguments, Input, unwrap
@@ -103,10 +105,12 @@ class Observation:
         self._maps: dict[str | None, AffineMap] = {}
         self.sites = tuple(capture.name for capture in captures if capture.pool is None)
         self.pools = tuple(capture.name for capture in captures if capture.pool is not None)
-        self.site: Mapping[str, Site] = {name: self._described(capture) for name, capture in self._captures.items()}
+        self.site: Mapping[str, Site] = {name: _described(capture, samples) for name, capture in self._captures.items()}
         no_preactivation = dict.fromkeys(self.pools, "a max-pool has no pre-activation; ask for its pattern")
-        self.preactivation = SiteTensors(self.sites, self._make_preactivation, no_preactivation)
-        self.pattern = SiteTensors((*self.sites, *self.pools), self._make_pattern)
+        # Made from the captures, not by a method of this object: a cycle of references would keep large tensors alive
+        # until the next garbage collection.
+        self.preactivation = SiteTensors(self.sites, partial(_preactivation, self._captures, samples), no_preactivation)
+        self.pattern = SiteTensors((*self.sites, *self.pools), partial(_pattern, self._captures, samples))
 
     def __repr__(self) -> str:
         return (
@@ -151,7 +155,7 @@ class Observation:
                 )
         else:
             capture = self._captures[site]
-            result, what, order = rows(capture.raw, capture.channel), f"site {site!r}", capture.order
+            result, what, order = _rows(capture.raw, capture, self.samples), f"site {site!r}", capture.order
         if result.ndim == 0 or result.shape[0] % self.samples or (site is None and result.shape[0] != self.samples):
             raise ObservationError(
                 f"{what} has shape {tuple(result.shape)} for {self.samples} samples, expected samples first; there is "
@@ -170,42 +174,6 @@ class Observation:
             suspects=[suspect for suspect in self._suspects if suspect.order < order],
             widest=widest,
         )
-
-    def _described(self, capture: Capture) -> Site:
-        shape = capture.raw.shape
-        units = shape[capture.channel] if capture.raw.ndim >= 2 else self._rows(capture).shape[1]
-        count = capture.raw.numel() // units if units else 0
-        positions = count // self.samples if count % self.samples == 0 else 0
-        if capture.activation is None:
-            name = capture.pool.name if capture.pool else ""
-            return Site(capture.name, name, states=0, smooth=False, units=units, positions=positions)
-        return Site(
-            capture.name,
-            capture.activation.name,
-            states=states(capture.lower, capture.upper),
-            smooth=capture.activation.smooth,
-            units=units,
-            positions=positions,
-        )
-
-    def _rows(self, capture: Capture, values: torch.Tensor | None = None) -> torch.Tensor:
-        values = capture.raw.detach() if values is None else values
-        if values.ndim < 2:
-            # One value a sample is one unit; anything else is one row.
-            return rows(values.reshape(-1), -1 if values.numel() == self.samples else 0)
-        return rows(values, capture.channel)
-
-    def _make_preactivation(self, name: str) -> torch.Tensor:
-        return self._rows(self._captures[name])
-
-    def _make_pattern(self, name: str) -> torch.Tensor:
-        capture = self._captures[name]
-        if capture.activation is None:
-            return self._rows(capture)
-        with torch.no_grad():
-            # In the network's own shape, against which thresholds that are tensors broadcast.
-            signs = pattern(capture.raw.detach(), capture.lower, capture.upper)
-            return self._rows(capture, signs)
 
 
 def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = False) -> Observation:
@@ -274,7 +242,7 @@ def _look(model: nn.Module, x: Input, *, target: Any, graph: bool) -> Observatio
     # Whoever has preserved the model already restores it; a second snapshot for each batch could cost more than the
     # pass itself.
     keep = contextlib.nullcontext() if is_preserved(network) else preserved(network)
-    with keep, _conditions(network, graph=graph):
+    with keep, conditions(network, graph=graph):
         args, kwargs, leaves = arguments.copied(graph=graph)
         totals = [total(tensor) for tensor in arguments.tensors.values() if tensor.is_floating_point()]
         try:
@@ -304,43 +272,45 @@ def _look(model: nn.Module, x: Input, *, target: Any, graph: bool) -> Observatio
     )
 
 
-@contextlib.contextmanager
-def _conditions(network: nn.Module, *, graph: bool) -> Iterator[None]:
-    """Set up torch for one pass: uncompiled, and with a graph of the input only or with none."""
-    with contextlib.ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        # Within the caller's autocast, a weight cast here without a graph would be reused by the caller's training
-        # step, which would then miss its gradient.
-        stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
-        torch.set_autocast_cache_enabled(False)
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.set_grad_enabled(graph))
-        if graph:
-            stack.enter_context(_input_only(network))
-        yield
+def _described(capture: Capture, samples: int) -> Site:
+    units = (
+        capture.raw.shape[capture.channel] if capture.raw.ndim >= 2 else _rows(capture.raw, capture, samples).shape[1]
+    )
+    count = capture.raw.numel() // units if units else 0
+    return Site(
+        capture.name,
+        activation=capture.function,
+        states=states(capture.lower, capture.upper) if capture.activation else 0,
+        smooth=capture.activation is not None and capture.activation.smooth,
+        units=units,
+        positions=count // samples if count % samples == 0 else 0,
+    )
 
 
-@contextlib.contextmanager
-def _input_only(network: nn.Module) -> Iterator[None]:
-    """Keep parameters out of the graph, and the user's backward hooks out of the way."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    hooks = []
-    for module in network.modules():
-        for registry in (module._backward_hooks, module._backward_pre_hooks):
-            if registry:
-                hooks.append((registry, registry.copy()))
-    try:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-        for registry, _ in hooks:
-            registry.clear()
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        for registry, copy in hooks:
-            registry.update(copy)
+def _preactivation(captures: Mapping[str, Capture], samples: int, name: str) -> torch.Tensor:
+    capture = captures[name]
+    laid_out = _rows(capture.raw.detach(), capture, samples)
+    if not capture.raw.requires_grad and capture.raw.ndim >= 2:
+        # Laying out an image copies it; keep one of the two copies, seen in either way.
+        moved = capture.raw.movedim(capture.channel, -1)
+        capture.raw = laid_out.view(moved.shape).movedim(-1, capture.channel)
+    return laid_out
+
+
+def _pattern(captures: Mapping[str, Capture], samples: int, name: str) -> torch.Tensor:
+    capture = captures[name]
+    raw = capture.raw.detach()
+    if capture.activation is None:
+        return _rows(raw, capture, samples)
+    # In the network's own shape, against which thresholds that are tensors broadcast.
+    return _rows(pattern(raw, capture.lower, capture.upper), capture, samples)
+
+
+def _rows(values: torch.Tensor, capture: Capture, samples: int) -> torch.Tensor:
+    if values.ndim < 2:
+        # One value a sample is one unit; anything else is one row.
+        return values.reshape(-1, 1) if values.numel() == samples else values.reshape(1, -1)
+    return rows(values, capture.channel)
 
 
 def _detached(output: Any) -> Any:

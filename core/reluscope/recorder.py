@@ -47,6 +47,12 @@ class Capture:
     order: int = 0
     total: torch.Tensor | None = None
 
+    @property
+    def function(self) -> str:
+        """Name of the activation or the max-pool."""
+        called = self.activation or self.pool
+        return called.name if called else ""
+
 
 class Recorder(TorchFunctionMode):
     """Captures the sites of one forward pass, between `with recorder.listening(model)` and its end.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import reluscope as rs
 from reluscope.errors import ObservationError, UnknownNameError
@@ -220,6 +224,31 @@ def test_everything_is_made_once_and_only_when_asked_for():
         observation.pattern["act#00"]
 
 
+@pytest.mark.parametrize("graph", [False, True])
+def test_an_observation_is_freed_with_its_last_name(graph):
+    model = seeded(nn.Sequential(nn.Conv2d(2, 3, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()))
+    gc.collect()
+    gc.disable()
+    try:
+        observation = observe(model, draw(2, 2, 5, 5), affine=graph)
+        observation.preactivation["1#0"], observation.pattern["1#0"], observation.pattern["2#0"]
+        if graph:
+            observation.affine().weight, observation.affine("1#0").bias
+        dead = weakref.ref(observation), weakref.ref(observation.preactivation["1#0"])
+        del observation
+        assert [reference() for reference in dead] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_patterns_do_not_depend_on_what_was_asked_first():
+    model, x = seeded(nn.Sequential(nn.Conv2d(2, 3, 2), nn.Hardtanh())), draw(4, 2, 5, 4)
+    first, second = observe(model, x), observe(model, x)
+    pattern = first.pattern["1#0"]
+    assert torch.equal(second.preactivation["1#0"], first.preactivation["1#0"])
+    assert torch.equal(second.pattern["1#0"], pattern)
+
+
 def test_one_forward_pass():
     model, calls = seeded(Reused()), []
     model.register_forward_hook(lambda module, args, output: calls.append(1))
@@ -228,6 +257,28 @@ def test_one_forward_pass():
         observation.preactivation[site], observation.pattern[site], observation.affine(site).weight
     assert len(observation.affine().bias) == 5
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_blocks(reentrant):
+    layers = seeded(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU()))
+
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x):
+            return checkpoint(self.layers, x + 1, use_reentrant=reentrant)
+
+    x = draw(5, 4)
+    with torch.no_grad():
+        z = layers[0](x + 1)
+    observation = observe(Checkpointed(), x, affine=True)
+    assert observation.sites == ("layers.1#0", "layers.3#0")
+    assert torch.equal(observation.preactivation["layers.1#0"], z)
+    with pytest.raises(ObservationError, match="turn checkpointing off"):
+        list(observation.affine())
 
 
 # Wrappers, modes, devices.
