@@ -27,7 +27,7 @@ FLUSH_SECONDS = 0.5
 RECIPE = f"""
 title = "A run to be killed"
 procedure = "train"
-epochs = 40
+epochs = 60
 batch_size = 16
 flush_seconds = {FLUSH_SECONDS}
 dataset = {{ name = "digits" }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 import reluscope as rs
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
