@@ -24,8 +24,8 @@ def conditions(network: nn.Module, *, graph: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        # Within the caller's autocast, a weight cast here without a graph would be reused by the caller's training
-        # step, which would then miss its gradient.
+        # Within the caller's autocast, a weight cast here without a graph must not be reused by the caller's training
+        # step, which would then miss its gradient; not every version of torch sees to that by itself.
         stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
         torch.set_autocast_cache_enabled(False)
         stack.enter_context(torch.inference_mode(False))

@@ -246,3 +246,13 @@ def test_pattern_of_two_thresholds_counts_those_passed():
     assert pattern(z, -1.0, 1.0).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert pattern(z, -1.0, None).tolist() == [False] * 3 + [True] * 6
     assert pattern(z, None, 1.0).tolist() == [True] * 6 + [False] * 3
+
+
+def test_winners_are_a_copy():
+    def forward(x):
+        pooled, winners = F.max_pool2d(x, 2, return_indices=True)
+        winners.fill_(-1)
+        return pooled.relu()
+
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert observe(Calls(forward), x).pattern["max_pool2d#0"].flatten().tolist() == [5, 7, 13, 15]
