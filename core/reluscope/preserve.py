@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import nn
+
+from reluscope import random_state
 
 _REGISTRIES = (
     "_parameters",
@@ -76,7 +76,7 @@ def preserved(model: nn.Module, training: bool | None = None) -> Iterator[None]:
         for tensor in module.tensors():
             if id(tensor) not in tensors:
                 tensors[id(tensor)] = _Tensor(tensor)
-    randomness = _Randomness()
+    randomness = random_state.capture()
     token = _inside.set(_inside.get() | {id(module) for module in modules})
     try:
         if training is not None:
@@ -88,7 +88,7 @@ def preserved(model: nn.Module, training: bool | None = None) -> Iterator[None]:
             module.restore()
         for saved in tensors.values():
             saved.restore()
-        randomness.restore()
+        random_state.restore(randomness)
 
 
 class _Module:
@@ -153,29 +153,6 @@ class _Tensor:
                     tensor.grad = self.grad
                 if self.grad is not None and self.grad_values is not None:
                     self.grad.data.copy_(self.grad_values)
-
-
-class _Randomness:
-    """The random state of everything that a model might draw from."""
-
-    def __init__(self) -> None:
-        self.torch = torch.get_rng_state()
-        # Asking an accelerator that was never used for its state would start it, which takes seconds and memory.
-        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-        self.mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-        self.python = random.getstate()
-        numpy = sys.modules.get("numpy")
-        self.numpy = None if numpy is None else numpy.random.get_state()
-
-    def restore(self) -> None:
-        torch.set_rng_state(self.torch)
-        if self.cuda is not None:
-            torch.cuda.set_rng_state_all(self.cuda)
-        if self.mps is not None:
-            torch.mps.set_rng_state(self.mps)
-        random.setstate(self.python)
-        if self.numpy is not None:
-            sys.modules["numpy"].random.set_state(self.numpy)
 
 
 def _aliases(tensor: torch.Tensor, storage: torch.Tensor) -> bool:

@@ -21,7 +21,9 @@ def capture() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the state of others' code
     return {
         "torch": torch.get_rng_state(),
+        # asking an accelerator that was never used for its state would start it, which takes seconds and memory
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
         "python": [version, list(words), gauss],
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
     }
@@ -36,6 +38,8 @@ def restore(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     for device, cuda in enumerate(state["cuda"]):
         torch.cuda.set_rng_state(cuda, device)
+    if state["mps"] is not None:
+        torch.mps.set_rng_state(state["mps"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
