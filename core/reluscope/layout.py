@@ -56,7 +56,7 @@ class Layout:
             A dim, counted from the front.
         """
         if tensor.ndim >= 3 and len(self._channel):
-            known = self._channel.get(tensor)
+            known = self._channel.get(tensor)  # type: ignore[no-untyped-call]
             if known is not None:
                 return int(known)
         return _usual(tensor.ndim)
@@ -103,7 +103,7 @@ def _moved(
         return [dim % source.ndim for dim in dims].index(channel)
     if name in ("transpose", "swapaxes", "swapdims"):
         first, second = (dim % source.ndim for dim in dims)
-        return {first: second, second: first}.get(channel, channel)
+        return int({first: second, second: first}.get(channel, channel))
     if name in ("movedim", "moveaxis"):
         return _movedim(source.ndim, *dims).index(channel)
     if source.ndim == result.ndim:

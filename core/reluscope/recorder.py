@@ -65,7 +65,7 @@ class Recorder(TorchFunctionMode):
     """
 
     def __init__(self, *, graph: bool = False) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.captures: list[Capture] = []
         self.suspects: list[Suspect] = []
         self.calls = 0
@@ -121,7 +121,7 @@ class Recorder(TorchFunctionMode):
             result = func(*args, **kwargs)
         self._layout.follow(func, args, kwargs, result)
         if self._graph:
-            suspect = suspect_of(func, args, kwargs, result, capture and capture.activation)
+            suspect = suspect_of(func, args, kwargs, result, capture.activation if capture else None)
             if suspect is not None:
                 where = capture.name if capture else self.path
                 self.suspects.append(dataclasses.replace(suspect, where=where, order=self.calls))

@@ -101,12 +101,11 @@ def pattern(preactivation: torch.Tensor, lower: Bound, upper: Bound) -> torch.Te
         >>> pattern(torch.tensor([-1.0, 0.0, 2.0, 6.0]), 0.0, 6.0)
         tensor([0, 0, 1, 2], dtype=torch.uint8)
     """
-    z = preactivation
     if upper is None:
-        return z > lower  # type: ignore[operator, return-value]
+        return torch.gt(preactivation, 0.0 if lower is None else lower)
     if lower is None:
-        return z < upper  # type: ignore[return-value]
-    return (z > lower).to(torch.uint8) + (z >= upper).to(torch.uint8)  # type: ignore[union-attr]
+        return torch.lt(preactivation, upper)
+    return torch.gt(preactivation, lower).to(torch.uint8) + torch.ge(preactivation, upper).to(torch.uint8)
 
 
 def argument(args: Sequence[Any], kwargs: Mapping[str, Any], position: int, name: str, default: Any = None) -> Any:
