@@ -140,6 +140,18 @@ class Lock:
     def release(self) -> None:
         """Let go of the lock; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        if sys.platform != "win32":
+            import fcntl
+
+            # closing would not do while a forked child still has a copy of the descriptor
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+    def forget(self) -> None:
+        """Close this process's copy of the lock, and leave the lock to the process that took it."""
+        descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
@@ -150,7 +162,7 @@ _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 def _let_go() -> None:
     # a data loader's worker outlives a killed parent for seconds; its copy of the descriptor would keep the lock
     for lock in list(_held):
-        lock.release()
+        lock.forget()
 
 
 _register: Callable[..., None] | None = getattr(os, "register_at_fork", None)
