@@ -246,6 +246,7 @@ class Procedure(Entry):
     Attributes:
         definition: `(context, **params) -> None`; it records labelled data through the context.
         groups: The groups of the archive that it writes, name to one line on each.
+        metrics: Metrics that it measures whatever the recipe says.
     """
 
     kind: ClassVar[str] = "procedure"
@@ -253,6 +254,7 @@ class Procedure(Entry):
 
     definition: Target
     groups: Mapping[str, str]
+    metrics: tuple[str, ...] = ()
 
     def run(self, context: Context, **params: Any) -> None:
         """Run it once, for one point of a sweep.

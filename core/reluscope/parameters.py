@@ -56,9 +56,7 @@ def typed(
         try:
             typed[key] = adapter.validate_json(json.dumps(value, default=str), strict=True)
         except pydantic.ValidationError as error:
-            raise RecipeError(
-                f"{origin}: {prefix}{key} = {short(value)}: {error.errors()[0]['msg'].lower()}"
-            ) from error
+            raise RecipeError(f"{origin}: {prefix}{key} = {short(value)}: {error.errors()[0]['msg'].lower()}") from None
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in params:
             raise RecipeError(f"{origin}: {prefix}{key} is missing: the {entry.kind} {entry.name!r} needs it")
@@ -71,7 +69,7 @@ def _hints(implementation: Any) -> dict[str, Any]:
     for name, annotation in getattr(function, "__annotations__", {}).items():
         try:
             hints[name] = eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation
-        except NameError:  # imported for type checkers only: nothing that a recipe could hold
+        except (NameError, AttributeError):  # imported for type checkers only: nothing that a recipe could hold
             continue
     return hints
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import pydantic
 
+from reluscope.cadence import Cadence
 from reluscope.entries import Experiment
 from reluscope.errors import RecipeError, UnknownNameError, nearest
 from reluscope.lab import Lab, Shelf
@@ -49,6 +50,15 @@ class MetricChoice(Choice):
     every: str = "1 epoch"
     split: typing.Literal["train", "validation", "test"] = "validation"
     samples: Annotated[int, pydantic.Field(ge=1)] | None = None
+
+    @pydantic.field_validator("every")
+    @classmethod
+    def _check_every(cls, every: str) -> str:
+        try:
+            Cadence.parse(every)
+        except RecipeError as error:
+            raise ValueError(str(error).partition(": ")[2]) from error
+        return every
 
 
 class Expected(_Strict):
@@ -100,12 +110,16 @@ class Plan:
 
     Attributes:
         name: The recipe's name: that of its file or experiment.
+        origin: Where it comes from, for messages, such as the name of its file.
+        experiment: Name of the experiment that it is; empty where it is none.
         table: The recipe as plain types: enough to plan it again.
         recipe: The recipe before the sweep.
         points: For each point of the sweep, its labels by dim, and the recipe to run.
     """
 
     name: str
+    origin: str
+    experiment: str
     table: dict[str, Any]
     recipe: Recipe
     points: tuple[tuple[Point, Recipe], ...]
@@ -122,7 +136,6 @@ def load(
     lab: Lab,
     scale: str | None = None,
     overrides: Iterable[str] = (),
-    name: str | None = None,
 ) -> Plan:
     """Read a recipe and check it whole, each point of its sweep included.
 
@@ -133,7 +146,6 @@ def load(
             none.
         overrides: `key=value` texts; the key may be dotted, the value is TOML (a bare word counts as text). An override
             of a key that is swept replaces its sweep.
-        name: What to call the recipe where `source` is a mapping.
 
     Returns:
         The plan.
@@ -141,7 +153,7 @@ def load(
     Raises:
         RecipeError: If a key is unknown, missing, or of the wrong type; names file, key, value and the nearest name.
     """
-    name, origin, table = _read(source, lab, name)
+    name, origin, experiment, table = _read(source, lab)
     if scale is not None:
         scales = table.get("scale", {})
         if not isinstance(scales, dict) or scale not in scales:
@@ -153,10 +165,10 @@ def load(
     table.pop("scale", None)
     for override in overrides:
         apply_override(table, override)
-    return plan(table, lab=lab, name=name, origin=origin)
+    return plan(table, lab=lab, name=name, origin=origin, experiment=experiment)
 
 
-def plan(table: Mapping[str, Any], *, lab: Lab, name: str, origin: str) -> Plan:
+def plan(table: Mapping[str, Any], *, lab: Lab, name: str, origin: str, experiment: str = "") -> Plan:
     """Check a recipe that is complete, and lay out its sweep.
 
     Args:
@@ -164,6 +176,7 @@ def plan(table: Mapping[str, Any], *, lab: Lab, name: str, origin: str) -> Plan:
         lab: Where names are looked up.
         name: What to call it.
         origin: Where it comes from, for messages.
+        experiment: Name of the experiment that it is; empty where it is none.
 
     Returns:
         The plan.
@@ -187,29 +200,29 @@ def plan(table: Mapping[str, Any], *, lab: Lab, name: str, origin: str) -> Plan:
         points.append((point, _checked(point_table, lab, origin)))
     recipe = points[0][1].model_copy(update={"sweep": sweep})
     _check_expected(recipe, dims, origin)
-    return Plan(name=name, table=complete, recipe=recipe, points=tuple(points))
+    return Plan(name, origin, experiment, table=complete, recipe=recipe, points=tuple(points))
 
 
-def _read(
-    source: str | Path | Experiment | Mapping[str, Any], lab: Lab, name: str | None
-) -> tuple[str, str, dict[str, Any]]:
+def _read(source: str | Path | Experiment | Mapping[str, Any], lab: Lab) -> tuple[str, str, str, dict[str, Any]]:
+    experiment = ""
     if isinstance(source, Mapping):
-        return name or "recipe", name or "recipe", copy.deepcopy(dict(source))
+        return "recipe", "recipe", experiment, copy.deepcopy(dict(source))
     if isinstance(source, Experiment):
-        path = source.path
+        path, experiment = source.path, source.name
     elif isinstance(source, str) and source in lab.experiments:
-        path = lab.experiments[source].path
+        path, experiment = lab.experiments[source].path, source
     elif isinstance(source, Path) or source.endswith(".toml") or "/" in source:
         path = Path(source)
         if not path.is_file():
-            raise RecipeError(f"recipe {source}: there is no such file; give a TOML file or the name of an experiment")
+            what = "is a folder" if path.is_dir() else "there is no such file"
+            raise RecipeError(f"recipe {source}: {what}; give a TOML file or the name of an experiment")
     else:
         raise UnknownNameError(
             f"unknown experiment {source!r}. {nearest(source, lab.experiments)} A recipe of your own: pass the path of "
             "its TOML file"
         )
     try:
-        return path.stem, path.name, tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.stem, path.name, experiment, tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as TOML: {error}") from error
 
@@ -220,6 +233,12 @@ def _checked(table: Mapping[str, Any], lab: Lab, origin: str) -> Recipe:
     if not isinstance(procedure_name, str):
         raise RecipeError(f'{origin}: procedure is missing; add procedure = "train" or another of `reluscope list`')
     procedure = _look_up(lab.procedures, procedure_name, f"{origin}: procedure")
+    for name in procedure.metrics:
+        if name not in lab.metrics:
+            raise RecipeError(
+                f"{origin}: procedure = {procedure_name!r}: it measures {name!r}, which no plugin of this lab offers; "
+                "add the plugin 'performance', or the one that has it"
+            )
     parameters = {key: value for key, value in table.items() if key not in own}
     known = [*own, *procedure.parameters()]
     for key in parameters:
@@ -229,7 +248,7 @@ def _checked(table: Mapping[str, Any], lab: Lab, origin: str) -> Recipe:
     try:
         recipe = Recipe.model_validate_json(json.dumps({**fixed, "parameters": parameters}, default=str))
     except pydantic.ValidationError as error:
-        raise RecipeError(f"{origin}: {_first(error, known)}") from error
+        raise RecipeError(f"{origin}: {_first(error, known)}") from None  # which says it all, without pydantic's words
     recipe = recipe.model_copy(update={"parameters": typed(procedure, parameters, origin, "")})
     shelves: tuple[tuple[str, Choice | None, Shelf[Any]], ...] = (
         ("dataset", recipe.dataset, lab.datasets),

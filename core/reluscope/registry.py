@@ -78,7 +78,10 @@ class Registry:
             self.manager.register(module, name=plugin.name)
             self._check_hooks(plugin)
             collected = list(self._collect(plugin))
-        except Exception as error:  # a plugin may raise anything; it is reported by name and the rest goes on
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever it raises is reported by name
             if self.manager.has_plugin(plugin.name):
                 self.manager.unregister(name=plugin.name)
             self.plugins.append(dataclasses.replace(plugin, traceback=traceback.format_exc()))
@@ -93,6 +96,11 @@ class Registry:
         for kind, entry in collected:
             if entry.name in self.entries[kind]:
                 other = self.origin[kind, entry.name]
+                if other is plugin:
+                    raise PluginError(
+                        f"plugin {plugin.name!r} ({plugin.module}) offers the {entry.kind} {entry.name!r} twice; "
+                        "keep one"
+                    )
                 raise PluginError(
                     f"two plugins offer the {entry.kind} {entry.name!r}: {other.name!r} ({other.module}) and "
                     f"{plugin.name!r} ({plugin.module}); rename one or uninstall its plugin"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import tempfile
 import threading
@@ -151,11 +152,18 @@ def execute(
                 threads=threads,
             )
     out = Path(out)
+    parts = out.with_name(f"{out.name}.parts")
+    fresh = not parts.exists()
     writer = ArchiveWriter(out, attrs=_attrs(plan, lab), resume=resume)
     try:
         return _Run(
             plan, writer, lab, Path(data_root) if data_root else None, progress or SilentProgress(), threads
         ).go()
+    except BaseException:
+        writer.close()
+        if fresh and not any(parts.glob("part-*")):
+            shutil.rmtree(parts, ignore_errors=True)  # nothing was recorded, and it would stand in the way
+        raise
     finally:
         writer.close()
 
@@ -193,9 +201,8 @@ class _Run:
         first, state = int(saved.get("point", 0)), saved.get("state")
         self.diverged = int(saved.get("diverged", 0))
         points = self.plan.points
-        self.progress.start(self.plan.recipe.title, float(len(points)))
         self.done = 0.0
-        with _listening(self._ask_to_stop), _threads(self.threads), Sinks(self.lab) as self.sinks:
+        with self._bar(), _listening(self._ask_to_stop), _threads(self.threads), Sinks(self.lab) as self.sinks:
             if not saved:
                 self._flush(0, None)
             for self.index in range(first, len(points)):
@@ -208,11 +215,18 @@ class _Run:
                 if self.stop and self.index + 1 < len(points):
                     raise self._interrupted()
             tree = self.writer.finish()
-        self.progress.finish()
         if self.diverged == len(points):
             reasons = "; ".join(dict.fromkeys(map(str, tree["outcome"].ds["reason"].values.ravel())))
             raise Diverged(f"nothing was trained to its end: {reasons}; what was recorded is in {self.writer.path}")
         return tree
+
+    @contextmanager
+    def _bar(self) -> Iterator[None]:
+        self.progress.start(self.plan.recipe.title, float(len(self.plan.points)))
+        try:
+            yield
+        finally:
+            self.progress.finish()
 
     def _run_point(self, recipe: Recipe, state: Mapping[str, Any] | None) -> None:
         context = Context(
@@ -234,6 +248,8 @@ class _Run:
                 reason = str(error)
                 self.diverged += 1
                 self.progress.message(f"{_title(self.point)}: {reason}")
+            except RecipeError as error:
+                raise RecipeError(f"{self.plan.origin}: {error}") from error
         self.record("outcome", _outcome(reason))
 
     def record(self, group: str, data: xr.Dataset) -> None:
@@ -292,7 +308,12 @@ def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
             *(("metrics", metric) for metric in recipe.metrics),
         )
         if choice is not None
-    } | {("procedures", recipe.procedure) for _, recipe in plan.points}
+    }
+    for _, recipe in plan.points:
+        used.add(("procedures", recipe.procedure))
+        used |= {("metrics", name) for name in lab.procedures[recipe.procedure].metrics}
+    if plan.experiment in lab.experiments:
+        used.add(("experiments", plan.experiment))
     plugins = {lab.origin(kind, name) for kind, name in used}
     found = provenance.collect(
         recipe=plan.table,
@@ -316,7 +337,7 @@ def _same_recipe(found: Mapping[str, Any], plan: Plan, path: Path) -> None:
     key = next(key for key in [*new, *old] if old.get(key) != new.get(key))
     raise RecipeError(
         f"{path} is of another recipe: {key} was {old.get(key)!r} and is now {new.get(key)!r}; resume with the recipe "
-        "that started it, or choose another --out"
+        "that started it, choose another --out, or move it away"
     )
 
 

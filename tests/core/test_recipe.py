@@ -205,7 +205,7 @@ def test_overrides_of_another_form_are_refused(lab, write, override):
 def test_a_plan_can_be_made_again_from_its_table(lab, write):
     recipe = table(sweep={"seed": [0, 1]}, metrics=[{"name": "affine_rank", "samples": 10}])
     planned = load(write(recipe), lab=lab, overrides=["epochs=9"])
-    again = plan(json.loads(json.dumps(planned.table)), lab=lab, name=planned.name, origin="archive")
+    again = plan(json.loads(json.dumps(planned.table)), lab=lab, name=planned.name, origin=planned.origin)
     assert again == planned
 
 

@@ -204,8 +204,8 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epochs": 0}, "epochs = 0"),
-        ({"batch_size": 0}, "batch_size = 0"),
+        ({"epochs": 0}, "epochs = 0: .*greater than or equal to 1"),
+        ({"batch_size": 0}, "batch_size = 0: .*greater than or equal to 1"),
         ({"device": "abacus"}, "device = 'abacus'"),
         ({"architecture": {"name": "mlp", "widths": [64, 16, 9]}}, "label"),
         ({"architecture": {"name": "mlp", "widths": [32, 16, 10]}}, "samples of 32 values"),
@@ -215,13 +215,42 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
         ),
         ({"batch_size": 1293}, "batch of one"),
         ({"scheduler": {"name": "one_cycle", "peak": -1.0}}, "peak"),
-        ({"metrics": [{"name": "loss", "split": "test"}]}, "twice"),
-        ({"metrics": [{"name": "firing_rate", "every": "sometimes"}]}, "every = 'sometimes'"),
+        ({"metrics": [{"name": "firing_rate"}, {"name": "firing_rate"}]}, "'firing_rate' stands there twice"),
+        ({"metrics": [{"name": "loss", "samples": 50}]}, "'loss' stands there twice"),
+        ({"metrics": [{"name": "firing_rate", "every": "sometimes"}]}, r'metrics.0.every = "sometimes"'),
     ],
 )
-def test_what_does_not_fit_is_a_clear_error(lab, changes, words):
+def test_what_does_not_fit_is_a_clear_error_and_leaves_nothing_in_the_way(lab, tmp_path, changes, words):
     with pytest.raises(rs.ReluscopeError, match=words):
-        rs.run(table(**changes), lab=lab)
+        rs.run(table(**changes), lab=lab, out=tmp_path / "run.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_metric_on_several_splits_is_named_by_them(lab):
+    metrics = [
+        {"name": "firing_rate", "split": "train"},
+        {"name": "firing_rate"},
+        {"name": "firing_rate", "every": "5 steps"},
+        {"name": "dead_units"},
+        {"name": "loss"},
+        {"name": "accuracy", "every": "5 steps", "split": "test", "samples": 30},
+    ]
+    tree = rs.run(table(epochs=1, metrics=metrics), lab=lab)
+    epoch = tree["epoch"].ds
+    always = {f"{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "accuracy")}
+    assert set(epoch.data_vars) == always | {"rate", "train_firing_rate", "validation_firing_rate", "dead_units"}
+    assert epoch.train_firing_rate.attrs["samples"] == 1294
+    assert epoch.validation_firing_rate.attrs["samples"] == 144
+    assert not np.array_equal(epoch.train_firing_rate, epoch.validation_firing_rate)
+    assert set(tree["every_5_steps"].ds.data_vars) == {"firing_rate", "test_accuracy"}
+    assert tree["every_5_steps/test_accuracy"].attrs["samples"] == 30
+
+
+def test_all_plugins_that_took_part_are_named(lab):
+    named = {plugin["name"] for plugin in json.loads(rs.run(table(epochs=1), lab=lab).attrs["provenance"])["plugins"]}
+    assert named == {"architectures", "datasets", "patterns", "performance", "procedures", "schedulers"}
+    tree = rs.run("quickstart", lab=lab, scale="small", overrides=["epochs=1", "scheduler={ name = 'constant' }"])
+    assert {"catalog", "geometry"} <= {plugin["name"] for plugin in json.loads(tree.attrs["provenance"])["plugins"]}
 
 
 def procedure_plugin(function) -> types.ModuleType:
@@ -276,6 +305,22 @@ class Bar:
 
     def finish(self) -> None:
         self.finished = True
+
+
+def test_progress_ends_also_on_error():
+    bar = Bar()
+    with pytest.raises(ZeroDivisionError):
+        rs.run(
+            {"title": "T", "procedure": "mine", "broken_at": 2}, lab=rs.Lab([procedure_plugin(numbers)]), progress=bar
+        )
+    assert bar.finished
+
+
+def test_a_lab_without_the_metrics_that_training_needs_says_so(lab):
+    from reluscope_plugins import architectures, datasets, procedures, schedulers
+
+    with pytest.raises(RecipeError, match="'loss', which no plugin of this lab offers"):
+        rs.run(table(metrics=[]), lab=rs.Lab([architectures, datasets, procedures, schedulers]))
 
 
 def test_progress_adds_up(lab):

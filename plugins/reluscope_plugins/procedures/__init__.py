@@ -14,12 +14,13 @@ def reluscope_procedures() -> list[Procedure]:
             name="train",
             summary="Train a classifier and measure it as it learns.",
             definition="reluscope_plugins.procedures.train:train",
+            metrics=("loss", "accuracy"),
             groups={
                 "data": "samples of each split and class, class names, normalisation constants",
                 "epoch": "loss and accuracy of each split, the learning rate and the metrics, after each epoch",
                 "step": "the learning rate and the loss of the batch, at each optimizer step",
                 "every_k_epochs": "metrics measured every k epochs",
-                "every_k_steps": "metrics measured every k optimizer steps",
+                "every_k_steps": "metrics measured every k optimizer steps (every_step where k is 1)",
             },
         )
     ]

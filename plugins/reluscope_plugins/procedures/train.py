@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import pydantic
 import torch
 import xarray as xr
 
 from reluscope import random_state
-from reluscope.cadence import Cadence
 from reluscope.context import Diverged
 from reluscope.devices import find_device
-from reluscope.entries import Metric
 from reluscope.errors import ObservationError, RecipeError
 from reluscope.measurement import measure
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
+from reluscope_plugins.procedures.requests import SPLITS, due, requests_of
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from reluscope.context import Context
 
-SPLITS = ("train", "validation", "test")
+Positive = Annotated[int, pydantic.Field(ge=1)]
 # streams of random draws, so that adding draws to one leaves the others as they are
 _WEIGHTS, _ORDER = 1, 2
 
@@ -34,9 +33,9 @@ _WEIGHTS, _ORDER = 1, 2
 def train(
     context: Context,
     *,
-    epochs: int,
-    batch_size: int = 128,
-    evaluation_batch_size: int = 1000,
+    epochs: Positive,
+    batch_size: Positive = 128,
+    evaluation_batch_size: Positive = 1000,
     device: str = "auto",
 ) -> None:
     """Train a classifier by cross entropy and measure it as it learns.
@@ -52,27 +51,10 @@ def train(
         device: Where to train: `"cpu"`, `"cuda"`, ..., or `"auto"`, which takes a GPU where there is one.
 
     Raises:
-        RecipeError: If epochs or batch sizes are below 1, or the recipe lacks a choice that training needs.
+        RecipeError: If the recipe lacks a choice that training needs, or its choices do not fit together.
         Diverged: If the loss leaves the finite numbers.
     """
-    for key, value in (
-        ("epochs", epochs),
-        ("batch_size", batch_size),
-        ("evaluation_batch_size", evaluation_batch_size),
-    ):
-        if value < 1:
-            raise RecipeError(f"{key} = {value}: expected at least 1")
     _Training(context, epochs, batch_size, evaluation_batch_size, find_device(device)).run()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Request:
-    """Metrics that are measured at the same times on the same samples."""
-
-    cadence: Cadence
-    split: str
-    samples: int | None
-    metrics: list[Metric]
 
 
 class _Training:
@@ -86,7 +68,7 @@ class _Training:
         self.batch_size = batch_size
         self.evaluation_batch_size = evaluation_batch_size
         self.device = device
-        self.requests = _requests(context)
+        self.requests = requests_of(context)
         dataset = context.choice("dataset")
         entry = context.lab.datasets[dataset.name]
         self.data = {split: entry.load(split, context.data_root, **dataset.parameters) for split in SPLITS}
@@ -98,7 +80,7 @@ class _Training:
         self._try_a_sample()
         size = len(self.data["train"])  # type: ignore[arg-type]
         self.batches = math.ceil(size / batch_size)
-        if size % batch_size == 1 and any(
+        if (size % batch_size or batch_size) == 1 and any(
             isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in self.model.modules()
         ):
             raise RecipeError(
@@ -122,7 +104,7 @@ class _Training:
         try:
             with preserved(self.model, training=False), torch.no_grad():
                 self.model(sample.to(self.device))
-        except RuntimeError as error:
+        except (RuntimeError, ObservationError) as error:
             recipe = self.context.recipe
             raise RecipeError(
                 f"architecture {recipe.architecture.name!r} does not take the samples of dataset "  # type: ignore[union-attr]
@@ -133,8 +115,8 @@ class _Training:
     def run(self) -> None:
         try:
             if self.epoch == 0 and self.batch == 0:
+                self._measure(at_epoch=True)  # first: where the data do not fit the model, nothing is left behind
                 self.context.record("data", _description(self.data))
-                self._measure(at_epoch=True)
             while self.epoch < self.epochs:
                 self._train_epoch()
                 self.epoch, self.batch = self.epoch + 1, 0
@@ -182,7 +164,7 @@ class _Training:
         self.pending.append((self.step + 1, rate, value))
 
     def _measure(self, *, at_epoch: bool) -> None:
-        for group, requests in _due(self.requests, self.epoch if at_epoch else None, self.step):
+        for group, requests in due(self.requests, self.epoch if at_epoch else None, self.step):
             parts: list[xr.Dataset] = []
             for request in requests:
                 loader = _batches(
@@ -191,14 +173,16 @@ class _Training:
                     self.evaluation_batch_size,
                 )
                 try:
-                    found = measure(self.model, loader, request.metrics, lab=self.context.lab, device=self.device)
+                    found = measure(
+                        self.model, loader, list(request.metrics.values()), lab=self.context.lab, device=self.device
+                    )
                 except ObservationError as error:
                     if _finite(self.model):
                         raise
                     raise Diverged(
                         f"weights are no longer finite at step {self.step} ({error}); lower the rate"
                     ) from error
-                parts.append(_named(found, request))
+                parts.append(request.named(found))
             dim = requests[0].cadence.unit
             label = self.epoch if dim == "epoch" else self.step
             data = xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts").expand_dims(
@@ -251,43 +235,6 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         random_state.restore(state["random"])
-
-
-def _requests(context: Context) -> list[_Request]:
-    always = [context.lab.metrics["loss"], context.lab.metrics["accuracy"]]
-    epochly = Cadence.parse("1 epoch")
-    requests: dict[tuple[Cadence, str, int | None], _Request] = {
-        (epochly, split, None): _Request(epochly, split, None, list(always)) for split in SPLITS
-    }
-    for choice in context.recipe.metrics:
-        cadence = Cadence.parse(choice.every)
-        request = requests.setdefault(
-            (cadence, choice.split, choice.samples), _Request(cadence, choice.split, choice.samples, [])
-        )
-        metric = context.lab.metrics[choice.name].bind(**choice.parameters)
-        if metric.name in (known.name for known in request.metrics):
-            raise RecipeError(
-                f"metrics: {metric.name!r} stands there twice for {choice.every} on {choice.split}; keep one"
-            )
-        request.metrics.append(metric)
-    return list(requests.values())
-
-
-def _due(requests: list[_Request], epoch: int | None, step: int) -> Iterator[tuple[str, list[_Request]]]:
-    groups: dict[str, list[_Request]] = {}
-    for request in requests:
-        if request.cadence.due(epoch=epoch, step=step):
-            groups.setdefault(request.cadence.group, []).append(request)
-    yield from groups.items()
-
-
-def _named(found: xr.Dataset, request: _Request) -> xr.Dataset:
-    names = {name: f"{request.split}_{name}" for name in ("loss", "accuracy") if name in found}
-    for name, variable in found.data_vars.items():
-        variable.attrs |= {"split": request.split, "samples": found.attrs["samples"]}
-        if name in names:
-            variable.attrs["long_name"] = f"{request.split.capitalize()} {name}"
-    return found.rename(names)
 
 
 def _description(data: dict[str, Dataset[Any]]) -> xr.Dataset:

@@ -1,0 +1,113 @@
+"""What a training measures: which metric, how often, on which samples, under which name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from reluscope.cadence import Cadence
+from reluscope.entries import Metric
+from reluscope.errors import RecipeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from reluscope.context import Context
+
+SPLITS = ("train", "validation", "test")
+ALWAYS = ("loss", "accuracy")
+"""Measured on each split after each epoch, whatever the recipe says; named by their split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Metrics that are measured at the same times on the same samples, so that they share their observations.
+
+    Attributes:
+        cadence: How often.
+        split: On which split.
+        samples: On how many of its first samples; None for all.
+        metrics: Name of the variable to metric.
+    """
+
+    cadence: Cadence
+    split: str
+    samples: int | None
+    metrics: dict[str, Metric]
+
+    def named(self, found: xr.Dataset) -> xr.Dataset:
+        """Give what was measured the names of its variables.
+
+        Args:
+            found: A variable for each metric, under the metric's name.
+
+        Returns:
+            The same under the variables' names; attributes say split and number of samples.
+        """
+        for metric in self.metrics.values():
+            about = found[metric.name].attrs
+            about |= {"split": self.split, "samples": found.attrs["samples"]}
+            if metric.name in ALWAYS:
+                about["long_name"] = f"{self.split.capitalize()} {metric.name}"
+        return found.rename({m.name: variable for variable, m in self.metrics.items() if m.name != variable})
+
+
+def requests_of(context: Context) -> list[Request]:
+    """Gather what a recipe wants measured, and what is always measured.
+
+    A variable is called as its metric; or `split_metric`, where that metric is measured several times at one cadence,
+    and for loss and accuracy.
+
+    Args:
+        context: The recipe's point.
+
+    Returns:
+        One request for each cadence, split and number of samples.
+
+    Raises:
+        RecipeError: If two metrics would have one name in one group.
+    """
+    wanted: list[tuple[Cadence, str, int | None, Metric]] = []
+    epochly = Cadence.parse("1 epoch")
+    for split in SPLITS:
+        wanted += [(epochly, split, None, context.lab.metrics[name]) for name in ALWAYS]
+    for choice in context.recipe.metrics:
+        metric = context.lab.metrics[choice.name].bind(**choice.parameters)
+        asked_for = (Cadence.parse(choice.every), choice.split, choice.samples, metric)
+        if asked_for not in wanted[: len(SPLITS) * len(ALWAYS)]:  # asking for what is measured anyway is no mistake
+            wanted.append(asked_for)
+    asked = Counter((cadence.group, metric.name) for cadence, _, _, metric in wanted)
+    taken: set[tuple[str, str]] = set()
+    requests: dict[tuple[Cadence, str, int | None], Request] = {}
+    for cadence, split, samples, metric in wanted:
+        several = asked[cadence.group, metric.name] > 1 or metric.name in ALWAYS
+        name = f"{split}_{metric.name}" if several else metric.name
+        if (cadence.group, name) in taken:
+            raise RecipeError(
+                f"metrics: {metric.name!r} stands there twice for every {cadence.count} {cadence.unit}s on the {split} "
+                "split; keep one, or measure the other one on another split or at another cadence"
+            )
+        taken.add((cadence.group, name))
+        request = requests.setdefault((cadence, split, samples), Request(cadence, split, samples, {}))
+        request.metrics[name] = metric
+    return list(requests.values())
+
+
+def due(requests: list[Request], epoch: int | None, step: int) -> Iterator[tuple[str, list[Request]]]:
+    """Say what is to be measured now.
+
+    Args:
+        requests: All requests.
+        epoch: Epochs completed, at the end of one; None within one.
+        step: Optimizer steps taken.
+
+    Yields:
+        Group of the archive, and its requests.
+    """
+    groups: dict[str, list[Request]] = {}
+    for request in requests:
+        if request.cadence.due(epoch=epoch, step=step):
+            groups.setdefault(request.cadence.group, []).append(request)
+    yield from groups.items()
