@@ -7,7 +7,8 @@ import json
 import shutil
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -62,11 +63,13 @@ class ArchiveWriter:
         self._keys: dict[str, frozenset[str]] = {}
         self._attrs: dict[str, Any] = {}
         self._parts = 0
+        self._fresh = False
         self._refuse_to_overwrite(resume)
         try:
             with durable.explained("make", self._folder.path, "nothing was changed"):
                 self._open(_root(attrs), resume)
         except BaseException:
+            self._remove_empty()
             self._unlock()
             raise
 
@@ -76,6 +79,7 @@ class ArchiveWriter:
         for existing in (self.path, self._folder.path):
             if existing.exists() or existing.is_symlink():
                 what = "is a finished archive" if existing == self.path else "holds a run that was not finished"
+                what = "is a folder" if existing == self.path and existing.is_dir() else what
                 go_on = "" if existing == self.path else "go on with it by --resume, "
                 raise ArchiveError(
                     f"{existing} exists and {what}; {go_on}choose another name with --out, or remove it first"
@@ -94,6 +98,7 @@ class ArchiveWriter:
         self._lock = durable.Lock(self._folder.path / LOCK, busy)
         durable.sync_folder(self._folder.path.parent)
         stored = self._folder.read_attrs()
+        self._fresh = stored is None and not self._folder.count()
         if stored is None and self._folder.count():
             raise ArchiveError(f"{self._folder.path} has parts but no attrs.json; put it back or remove the folder")
         if self.path.exists():
@@ -226,6 +231,10 @@ class ArchiveWriter:
         finally:
             self._unlock()
 
+    def _remove_empty(self) -> None:
+        if self._lock is not None and self._fresh:  # nothing is in it, and it would stand in the way of a better start
+            shutil.rmtree(self._folder.path, ignore_errors=True)
+
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
@@ -281,24 +290,26 @@ def open_archive(path: str | Path, *, verify: bool = False, max_bytes: int | Non
             raise ArchiveError(
                 f"{path} is damaged: {', '.join(wrong)} differ from their sums in the manifest; take another copy"
             )
-    schema.validate(tree)
+    with _named(path):
+        schema.validate(tree)
     return tree
 
 
-def verify_archive(path: str | Path) -> list[str]:
+def verify_archive(path: str | Path, *, max_bytes: int | None = MAX_BYTES) -> list[str]:
     """Find out which variables of a finished archive are not what was written.
 
     Args:
         path: `NAME.nc`.
+        max_bytes: How much memory the archive may declare, in bytes; None for no bound.
 
     Returns:
         Paths such as `"/epoch/train_loss"`; `"/epoch/"` stands for the attributes of a group. Empty where all is well.
 
     Raises:
-        ArchiveError: If it cannot be read at all, or has no manifest.
+        ArchiveError: If it cannot be read at all, is too large, or has no manifest.
     """
     try:
-        return manifest.mismatches(_read(Path(path), None))
+        return manifest.mismatches(_read(Path(path), max_bytes))
     except FileNotFoundError as error:
         raise ArchiveError(
             f"{path} does not exist; expected a finished archive (the parts of an unfinished one are verified whenever "
@@ -307,8 +318,17 @@ def verify_archive(path: str | Path) -> list[str]:
 
 
 def _read(path: Path, max_bytes: int | None) -> xr.DataTree:
-    inspect(path, max_bytes=max_bytes)
+    with _named(path):
+        inspect(path, max_bytes=max_bytes)
     return netcdf.decode(path)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from error
 
 
 def _open_parts(path: Path, max_bytes: int | None) -> xr.DataTree:

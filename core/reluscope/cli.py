@@ -149,6 +149,7 @@ def run(
     if out is None:
         stem = Path(recipe).stem if recipe is not None else f"{Path(str(source)).stem}_again"
         out = Path("results") / f"{stem}.nc"
+    _must_be_a_file(out)
     if source is not None and out.resolve() == source.resolve():
         _refuse(f"--out {out} is the archive to repeat itself; choose another")
     lab = session.lab
@@ -157,7 +158,6 @@ def run(
 
         recipes.load(recipe, lab=lab, scale=scale, overrides=overrides)  # wrong words: before any folder is made
     session.archive = out
-    out.parent.mkdir(parents=True, exist_ok=True)
     from reluscope import runner
     from reluscope.progress import BarProgress
 
@@ -202,6 +202,7 @@ def report(archive: Path, out: Path | None) -> None:
     if out is None:
         name = archive.name.removesuffix(".parts")
         out = archive.with_name(name).with_suffix(".html")
+    _must_be_a_file(out)
     if out.resolve() == archive.resolve():
         _refuse(f"--out {out} is the archive itself; choose another")
     console.places(archive, _write_page(open_archive(archive), out))
@@ -308,10 +309,22 @@ def _must_exist(path: Path) -> None:
         _refuse(f"{path}: there is no such file; give the path of an archive")
 
 
+def _must_be_a_file(out: Path) -> None:
+    if out.is_dir():
+        _refuse(f"--out {out} is a folder, expected a file; add a file name to it")
+
+
 def _write_page(tree: xr.DataTree, path: Path) -> Path:
+    from reluscope import durable
     from reluscope.report import render
 
-    path.write_text(render(tree), encoding="utf-8")
+    page = render(tree).encode()
+    with durable.explained("write the page", path, "the archive is safe", "draw it with `reluscope report`"):
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # such as /dev/stdout, which is to stay
+            path.write_bytes(page)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            durable.write(path, page)
     return path
 
 

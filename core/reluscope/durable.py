@@ -60,13 +60,14 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def explained(what: str, path: Path, kept: str) -> Iterator[None]:
+def explained(what: str, path: Path, kept: str, again: str = "go on with --resume") -> Iterator[None]:
     """Say why a file could not be written, and what to do.
 
     Args:
         what: What is being done, such as `"write"`.
         path: The file.
         kept: What is safe.
+        again: What to do once the cause is gone.
 
     Yields:
         Nothing.
@@ -81,11 +82,11 @@ def explained(what: str, path: Path, kept: str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         reason, number = _reason(error), _errno(error)
         if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or (number is None and _is_full(path)):
-            reason, advice = "the disk is full", "free some space and go on with --resume"
+            reason, advice = "the disk is full", f"free some space and {again}"
         elif number in {errno.EROFS, errno.EACCES, errno.EPERM}:
             reason, advice = f"the folder is read-only ({reason})", "make it writable or choose another --out"
         else:
-            advice = "mend that and go on with --resume"
+            advice = f"mend that and {again}"
         raise ArchiveError(f"cannot {what} {path}: {reason}; {kept}; {advice}") from error
 
 

@@ -186,7 +186,8 @@ class _Inspection:
         if self.max_bytes is not None and self.declared > self.max_bytes:
             raise ArchiveError(
                 f"{self.path}: variable {path!r} declares {declared:,} bytes, all so far {self.declared:,}; the bound "
-                f"is {self.max_bytes:,}; if you trust the file, raise it with open_archive(..., max_bytes=...)"
+                f"is {self.max_bytes:,}; if you trust the file, raise it in Python with "
+                "open_archive(..., max_bytes=...)"
             )
 
     def _attributes(self, owner: Any, path: str) -> None:

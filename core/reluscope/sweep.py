@@ -80,18 +80,22 @@ def put(table: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *parents, last = key.split(".")
     place: Any = table
     for part in parents:
-        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
-            place = place[int(part)]
+        if isinstance(place, list):
+            place = place[_index(place, part, key, origin)]
         elif isinstance(place, dict):
             place = place.setdefault(part, {})
         if not isinstance(place, dict | list):
             raise RecipeError(f"{origin}: {key!r} goes through {part!r}, which is {short(place)}, not a table")
     if isinstance(place, list):
-        if not last.isdigit() or int(last) >= len(place):
-            raise RecipeError(f"{origin}: {key!r}: expected a number from 0 to {len(place) - 1}, got {last!r}")
-        place[int(last)] = value
+        place[_index(place, last, key, origin)] = value
     else:
         place[last] = value
+
+
+def _index(place: list[Any], part: str, key: str, origin: str) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise RecipeError(f"{origin}: {key!r}: expected a number from 0 to {len(place) - 1}, got {part!r}")
+    return int(part)
 
 
 def name_dims(sweep: Mapping[str, Any], origin: str) -> list[str]:

@@ -612,6 +612,19 @@ def test_a_disk_that_is_really_full(tiny: Path) -> None:
     assert os.listdir(tiny) == ["run.nc"]
 
 
+def test_a_disk_too_full_to_begin_is_left_as_it_was(tiny: Path) -> None:
+    (tiny / "ballast").write_bytes(bytes(256 << 10))
+    with pytest.raises(ArchiveError, match=r"disk is full; nothing was changed"):
+        ArchiveWriter(tiny / "run.nc", attrs={})
+    assert os.listdir(tiny) == ["ballast"]
+
+
+def test_a_folder_in_place_of_the_archive(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ArchiveError, match=r"run\.nc exists and is a folder; choose another name"):
+        ArchiveWriter(path, attrs={})
+
+
 def test_a_read_only_folder(tmp_path: Path) -> None:
     for folder in mounted(tmp_path / "fixed", "-o", "ro"):
         with pytest.raises(ArchiveError, match=r"read-only.*another --out"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -210,7 +211,7 @@ class TestRun:
         assert row["point"] == {"scheduler": "one_cycle"}
         assert row["values"]["test_accuracy"]["mean"] == pytest.approx(0.85)
         assert row["report"] is None
-        assert list(out_file.parent.iterdir()) == []
+        assert not out_file.parent.exists()  # it is up to the archive to make it
         assert fake_modules.calls[0][1]["resume"] is True
 
     def test_failed_points_are_told(
@@ -230,7 +231,9 @@ class TestRun:
             ["run", "--from-archive", "missing.nc"],
             ["run", "--from-archive", "missing.nc", "--set", "a=1"],
             ["run", "x", "--nonsense"],
+            ["run", "quickstart", "--out", "."],
             ["report", "missing.nc"],
+            ["report", __file__, "--out", "."],
             ["verify-archive", "missing.nc"],
             ["nonsense"],
         ],
@@ -384,6 +387,35 @@ class TestArchives:
         archive.write_bytes(b"data")
         assert outcome(capsys, "report", str(archive), "--out", str(archive))[0] == 2
         assert archive.read_bytes() == b"data"
+
+    def test_report_that_cannot_be_written_leaves_the_old_one(
+        self,
+        fake_modules: types.SimpleNamespace,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        (tmp_path / "x.nc").touch()
+        page = tmp_path / "x.html"
+        page.write_text("old")
+
+        def no_space(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("reluscope.durable.os.fsync", no_space)
+        code, out, err = outcome(capsys, "report", str(tmp_path / "x.nc"))
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert f"cannot write the page {page}: the disk is full; the archive is safe; free some space" in err
+        assert page.read_text() == "old"
+        assert sorted(os.listdir(tmp_path)) == ["x.html", "x.nc"]
+
+    def test_report_into_a_pipe(
+        self, fake_modules: types.SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "x.nc").touch()
+        (tmp_path / "nothing").symlink_to(os.devnull)
+        assert outcome(capsys, "report", str(tmp_path / "x.nc"), "--out", str(tmp_path / "nothing"))[0] == 0
+        assert (tmp_path / "nothing").is_symlink()
 
     def test_verify(
         self, fake_modules: types.SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -196,6 +196,23 @@ def test_an_override_of_a_swept_key_replaces_its_sweep(lab, write):
     assert planned.recipe.optimizer.parameters["momentum"] == 0.7
 
 
+def test_what_pydantic_would_say_is_left_out(lab, write):
+    for override in ("epochs=abc", "seed=-1"):
+        with pytest.raises(RecipeError) as caught:
+            load(write(table()), lab=lab, overrides=[override])
+        assert caught.value.__cause__ is None
+
+
+def test_an_override_beyond_a_list_names_the_number(lab, write):
+    with pytest.raises(RecipeError, match=r"'metrics.7.every': expected a number from 0 to \d+, got '7'"):
+        load(write(table(metrics=[{"name": "firing_rate"}])), lab=lab, overrides=["metrics.7.every=1 epoch"])
+
+
+def test_a_folder_is_no_recipe(lab, tmp_path):
+    with pytest.raises(RecipeError, match="is a folder; give a TOML file"):
+        load(tmp_path, lab=lab)
+
+
 @pytest.mark.parametrize("override", ["epochs", "=3", "metrics.4.every=1", "title.name=3"])
 def test_overrides_of_another_form_are_refused(lab, write, override):
     with pytest.raises(RecipeError):
