@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import shutil
 import sys
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 
 import xarray as xr
 
-from reluscope import durable, manifest, netcdf, schema
-from reluscope.errors import ArchiveError, SchemaError
-from reluscope.inspection import MAX_BYTES, inspect
-from reluscope.joining import Record, Scalar, compact, join
+from reluscope import bounds, durable, manifest, netcdf, provenance, schema
+from reluscope.bounds import MAX_BYTES
+from reluscope.errors import ArchiveError, ReproducibilityWarning, SchemaError
+from reluscope.inspection import inspect
+from reluscope.joining import Increment, compact
 from reluscope.parts import ATTRS, LOCK, SUFFIX, PartsFolder, check_plain, check_record
+from reluscope.sweep import Scalar
 
 CONVENTIONS = "CF-1.12"
 
@@ -58,11 +60,12 @@ class ArchiveWriter:
         self.path = Path(path)
         self.finished = False
         self._folder = PartsFolder(self.path.with_name(self.path.name + SUFFIX))
-        self._buffer: list[Record] = []
+        self._buffer: list[Increment] = []
         self._lock: durable.Lock | None = None
         self._keys: dict[str, frozenset[str]] = {}
         self._attrs: dict[str, Any] = {}
         self._parts = 0
+        self._present: str | None = None
         self._fresh = False
         self._refuse_to_overwrite(resume)
         try:
@@ -110,11 +113,14 @@ class ArchiveWriter:
             self._attrs, self.finished = {str(key): value for key, value in found.items()}, True
             return
         self._folder.clean()
-        checkpoint = self._folder.read_checkpoint("cpu")
+        checkpoint = self._folder.read_checkpoint()
         self._parts = checkpoint[1] if checkpoint else 0
         self._folder.drop_after(self._parts)
         self._attrs = dict(stored or attrs)
-        self._attrs["history"] = "\n".join(filter(None, [self._attrs.get("history", ""), _history_line()]))
+        self._present = None if stored is None else attrs["provenance"]
+        self._attrs["history"] = "\n".join(
+            filter(None, [self._attrs.get("history", ""), provenance.history_line(sys.argv)])
+        )
         self._folder.write_attrs(self._attrs)
 
     @property
@@ -127,7 +133,7 @@ class ArchiveWriter:
         """The newest checkpoint, with its tensors on the CPU, or None."""
         if self.finished:
             return None
-        loaded = self._folder.read_checkpoint("cpu")
+        loaded = self._folder.read_checkpoint()
         return loaded[0] if loaded else None
 
     def append(self, group: str, data: xr.Dataset, point: Mapping[str, Scalar] | None = None) -> None:
@@ -144,7 +150,7 @@ class ArchiveWriter:
         """
         self._check_open()
         plain = {str(key): getattr(value, "item", lambda value=value: value)() for key, value in (point or {}).items()}
-        record = Record("/" + group.strip("/"), plain, _in_memory(data))
+        record = Increment("/" + group.strip("/"), plain, netcdf.in_memory(data))
         check_record(record)
         keys = self._keys.get(record.group, frozenset(plain))
         if keys != frozenset(plain):
@@ -155,11 +161,16 @@ class ArchiveWriter:
         for other in self._keys:
             if other.startswith(record.group + "/") or record.group.startswith(other + "/"):
                 raise SchemaError(f"group {record.group!r} and group {other!r} lie in one another; rename one")
+        if record.group not in self._keys:
+            bounds.check_groups([*self._keys, record.group])
         self._keys[record.group] = keys
         self._buffer.append(record)
 
     def flush(self, checkpoint: Mapping[str, Any] | None = None) -> None:
-        """Write what was appended as one part, then the checkpoint; both survive a kill from then on.
+        """Write what was appended as one part, or more where one file cannot hold it, then the checkpoint.
+
+        They survive a kill from then on. Where a resumed run goes on with another torch, device, number of threads or
+        the like, the first flush puts that into the provenance and warns.
 
         Args:
             checkpoint: Plain types and tensors, enough to go on from here. A resumed run starts from the newest one,
@@ -172,14 +183,34 @@ class ArchiveWriter:
         self._check_open()
         if checkpoint is not None:
             check_plain(checkpoint)
-        if self._buffer:
+        self._compare()
+        self._buffer = compact(self._buffer)
+        for count in bounds.split([record.data for record in self._buffer]):
             with durable.explained("write", self._folder.part(self._parts), self._kept()):
-                self._folder.write_part(self._parts, compact(self._buffer))
+                self._folder.write_part(self._parts, self._buffer[:count])
             self._parts += 1
-            self._buffer = []
+            del self._buffer[:count]
         if checkpoint is not None:
             with durable.explained("write the checkpoint of", self._folder.path, self._kept()):
                 self._folder.write_checkpoint(checkpoint, self._parts)
+
+    def _compare(self) -> None:
+        if self._present is None:
+            return
+        noted = provenance.resumed(self._attrs["provenance"], self._present)
+        if noted is None:
+            self._present = None
+            return
+        text, differences = noted
+        with durable.explained("write", self._folder.path / ATTRS, self._kept()):
+            self._folder.write_attrs({**self._attrs, "provenance": text})
+        self._attrs["provenance"], self._present = text, None
+        warnings.warn(
+            f"{self.path}: the run goes on with {differences}; it will not come out equal bit for bit; go on where it "
+            "began, or start again under another name",
+            ReproducibilityWarning,
+            stacklevel=3,
+        )
 
     def _kept(self) -> str:
         return f"{self._parts} parts and the last checkpoint are safe in {self._folder.path}"
@@ -214,8 +245,9 @@ class ArchiveWriter:
                 f"{self.path} came into being while the run went on; {self._kept()}; move that file away and go on "
                 "with --resume"
             )
-        tree = _assemble(self._folder, self._attrs, max_bytes=None)
+        tree = self._folder.assemble(self._attrs, max_bytes=None)
         schema.validate(tree)
+        bounds.check({node.path: node.to_dataset(inherit=False) for node in tree.subtree})
         tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
         temporary = self._folder.path / f"archive.nc{durable.TEMPORARY}"
         with durable.explained("write", self.path, self._kept()):
@@ -342,22 +374,13 @@ def _open_parts(path: Path, max_bytes: int | None) -> xr.DataTree:
                 return open_archive(path, max_bytes=max_bytes)
             state = "holds nothing yet" if folder.path.is_dir() else "does not exist, and neither does its .parts"
             raise ArchiveError(f"{folder.path if folder.path.is_dir() else path} {state}; check the path")
-        tree = _assemble(folder, attrs, max_bytes=max_bytes)
+        tree = folder.assemble(attrs, max_bytes=max_bytes)
     except FileNotFoundError as error:
         if path.exists():  # the run was finished while its parts were being read
             return open_archive(path, max_bytes=max_bytes)
         raise ArchiveError(f"{folder.path} changed while it was read; open it again") from error
     schema.validate(tree)
     return tree
-
-
-def _assemble(folder: PartsFolder, attrs: Mapping[str, Any], *, max_bytes: int | None) -> xr.DataTree:
-    groups, dims = join(folder.read(max_bytes=max_bytes))
-    root = xr.Dataset(attrs={**attrs, "sweep_dims": json.dumps(dims)})
-    try:
-        return xr.DataTree.from_dict({"/": root, **groups})
-    except ValueError as error:
-        raise SchemaError(f"{folder.path}: the groups do not fit together: {error!s:.200}; rename one") from error
 
 
 def _root(attrs: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,23 +392,7 @@ def _root(attrs: Mapping[str, Any]) -> dict[str, Any]:
         "schema_version": schema.SCHEMA_VERSION,
         "archive_id": uuid.uuid4().hex,
     }
-    schema.validate(xr.DataTree(xr.Dataset(attrs={"history": "", **root})))
+    empty = xr.Dataset(attrs={"history": "", **root})
+    schema.validate(xr.DataTree(empty))
+    bounds.check({"/": empty})
     return root
-
-
-def _history_line() -> str:
-    # an absolute path may hold the name of a user
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
-    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join([Path(words[0]).name, *words[1:]])}"
-
-
-def _in_memory(data: xr.Dataset) -> xr.Dataset:
-    data = data.copy(deep=True).load().drop_encoding()
-    for name, variable in data.variables.items():
-        if (
-            variable.dtype.kind in "OST"
-            and variable.size
-            and all(isinstance(item, (str, bytes)) for item in variable.values.ravel().tolist())
-        ):
-            data[name] = (variable.dims, netcdf.text(variable.values), variable.attrs)
-    return data

@@ -39,6 +39,10 @@ class RecipeError(ReluscopeError, ValueError):
     """A recipe with a wrong, missing or superfluous key."""
 
 
+class ReproducibilityWarning(UserWarning):
+    """A run goes on where it will not come out equal bit for bit, such as with another torch."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name comes closest to a wrong one.
 

@@ -15,16 +15,17 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
 from reluscope import seal
+from reluscope.bounds import (
+    MAX_ATTRIBUTE_BYTES,
+    MAX_ATTRIBUTES,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_GROUPS,
+    MAX_TEXTS,
+    MAX_VARIABLES,
+)
 from reluscope.errors import ArchiveError, SchemaError
 from reluscope.schema import check_version
-
-MAX_BYTES = 2 << 30
-MAX_GROUPS = 1000
-MAX_DEPTH = 16
-MAX_VARIABLES = 10_000
-MAX_ATTRIBUTES = 1000
-MAX_ATTRIBUTE_BYTES = 16 << 20
-MAX_TEXTS = 64
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
@@ -186,8 +187,8 @@ class _Inspection:
         if self.max_bytes is not None and self.declared > self.max_bytes:
             raise ArchiveError(
                 f"{self.path}: variable {path!r} declares {declared:,} bytes, all so far {self.declared:,}; the bound "
-                f"is {self.max_bytes:,}; if you trust the file, raise it in Python with "
-                "open_archive(..., max_bytes=...)"
+                f"is {self.max_bytes:,}; if you trust the file, raise it: --max-bytes on the "
+                "command line, max_bytes= in Python"
             )
 
     def _attributes(self, owner: Any, path: str) -> None:

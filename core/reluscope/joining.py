@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,19 +12,19 @@ import numpy as np
 import xarray as xr
 
 from reluscope.errors import SchemaError
+from reluscope.manifest import canonical
 from reluscope.schema import GROWING
+from reluscope.sweep import Point, Scalar
 
-Scalar = str | int | float | bool
 Array = np.ndarray[Any, Any]
-Point = Mapping[str, Scalar]
 
 UNIT_LABELS = ("unit_site", "neuron")
 """The coordinates that label a unit: sites are ragged, so the dim has no index of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """What was recorded at one moment.
+class Increment:
+    """What one moment of a run adds to a group.
 
     Attributes:
         group: Path of the group, such as `"/epoch"`.
@@ -35,7 +37,7 @@ class Record:
     data: xr.Dataset
 
 
-def join(records: Iterable[Record]) -> tuple[dict[str, xr.Dataset], list[str]]:
+def join(records: Iterable[Increment]) -> tuple[dict[str, xr.Dataset], list[str]]:
     """Join all records of a run.
 
     Records of one point are combined by their labels, a later one wins where two have the same; then the points are
@@ -51,7 +53,7 @@ def join(records: Iterable[Record]) -> tuple[dict[str, xr.Dataset], list[str]]:
     Raises:
         SchemaError: If records of one group do not fit together.
     """
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[Increment]] = {}
     for record in records:
         groups.setdefault(record.group, []).append(record)
     joined: dict[str, xr.Dataset] = {}
@@ -70,30 +72,60 @@ def join(records: Iterable[Record]) -> tuple[dict[str, xr.Dataset], list[str]]:
     return joined, list(dims)
 
 
-def compact(records: Sequence[Record]) -> list[Record]:
+def compact(records: Sequence[Increment]) -> list[Increment]:
     """Join records of the same group and point where that changes nothing but their number.
 
     Args:
         records: In the order in which they were recorded.
 
     Returns:
-        As few records as fill every value of their joint labels.
+        As few records as fill every value of their joint labels, with the same variables in all that are joined.
+
+    Raises:
+        SchemaError: If records of one group do not fit together.
     """
-    heaps: dict[tuple[str, tuple[Any, ...]], list[Record]] = {}
+    heaps: dict[tuple[str, tuple[Any, ...]], list[Increment]] = {}
     for record in records:
         heaps.setdefault(
             (record.group, tuple((key, _rank(record.point[key])) for key in sorted(record.point))), []
         ).append(record)
     compacted = []
     for heap in heaps.values():
-        joint = _Joint(heap[0].group, [dataclasses.replace(record, point={}) for record in heap])
-        data = joint.dataset() if len(heap) > 1 else heap[0].data
-        whole = joint.complete and all(set(data.variables) == set(record.data.variables) for record in heap)
-        compacted += [dataclasses.replace(heap[0], data=data)] if whole else heap
+        alike = _alike(heap)
+        if len(alike) > 1:
+            _joint(heap)  # only for its errors: better now than at the end of the run
+        for run in alike:
+            data, complete = _joint(run) if len(run) > 1 else (run[0].data, True)
+            compacted += [dataclasses.replace(run[0], data=data)] if complete else run
     return compacted
 
 
-def check(record: Record) -> None:
+def _joint(records: Sequence[Increment]) -> tuple[xr.Dataset, bool]:
+    joint = _Joint(records[0].group, [dataclasses.replace(record, point={}) for record in records])
+    return joint.dataset(), joint.complete
+
+
+def _alike(heap: Sequence[Increment]) -> list[list[Increment]]:
+    # records with the same variables; across others only where neither the order nor the later one matters
+    sets: dict[frozenset[Hashable], list[Increment]] = {}
+    for record in heap:
+        sets.setdefault(frozenset(record.data.variables), []).append(record)
+    counts = Counter(name for variables in sets for name in variables)
+    shared = [name for name, count in counts.items() if count > 1]
+    if len({canonical(record.data.attrs) for record in heap}) == 1 and all(_orderless(name, heap) for name in shared):
+        return list(sets.values())
+    return [list(run) for _, run in itertools.groupby(heap, key=lambda record: frozenset(record.data.variables))]
+
+
+def _orderless(name: Hashable, heap: Sequence[Increment]) -> bool:
+    found = [record.data.variables[name] for record in heap if name in record.data.variables]
+    if all(variable.dims == (name,) and variable.dtype.kind in "iuf" for variable in found):
+        return len({canonical(variable.attrs) for variable in found}) == 1
+    first = xr.Dataset({"": found[0]})
+    return all(first.identical(xr.Dataset({"": variable})) for variable in found[1:])
+
+
+def check(record: Increment) -> None:
     """Check that a record can be joined with others.
 
     Args:
@@ -192,7 +224,7 @@ class _Axis:
 class _Joint:
     """The records of one group on their joint labels."""
 
-    def __init__(self, group: str, records: Sequence[Record]) -> None:
+    def __init__(self, group: str, records: Sequence[Increment]) -> None:
         self.group = group
         self.records = records
         self.complete = True

@@ -90,6 +90,26 @@ def _plain(data: xr.Dataset) -> xr.Dataset:
     return xr.Dataset(variables, coords, dict(data.attrs))
 
 
+def in_memory(data: xr.Dataset) -> xr.Dataset:
+    """Copy data, with their text in fixed width.
+
+    Args:
+        data: Any data set.
+
+    Returns:
+        The copy, which no change of the original reaches.
+    """
+    data = data.copy(deep=True).load().drop_encoding()
+    for name, variable in data.variables.items():
+        if (
+            variable.dtype.kind in "OST"
+            and variable.size
+            and all(isinstance(item, (str, bytes)) for item in variable.values.ravel().tolist())
+        ):
+            data[name] = (variable.dims, text(variable.values), variable.attrs)
+    return data
+
+
 def text(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Turn text of any kind into fixed-width Unicode.
 

@@ -8,17 +8,15 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
-from reluscope import durable, manifest, netcdf, schema
+from reluscope import bounds, durable, manifest, netcdf, schema
+from reluscope.bounds import MAX_BYTES
 from reluscope.errors import ArchiveError, SchemaError
-from reluscope.inspection import MAX_BYTES, inspect
-from reluscope.joining import Record, check
-
-if TYPE_CHECKING:
-    import torch
+from reluscope.inspection import inspect
+from reluscope.joining import Increment, check, join
 
 SUFFIX = ".parts"
 ATTRS = "attrs.json"
@@ -73,12 +71,12 @@ class PartsFolder:
                 )
         return len(numbers)
 
-    def write_part(self, number: int, records: Sequence[Record]) -> None:
+    def write_part(self, number: int, records: Sequence[Increment]) -> None:
         """Write one part, whole or not at all.
 
         Args:
             number: Which.
-            records: What it holds.
+            records: What it holds: no more than `bounds.split` allows, or it cannot be read.
         """
         groups = {f"/{index}": record.data for index, record in enumerate(records)}
         labels = [[record.group, dict(record.point)] for record in records]
@@ -87,7 +85,7 @@ class PartsFolder:
         tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
         durable.write(self.part(number), *netcdf.encode(tree, compress=False))
 
-    def read(self, *, max_bytes: int | None = MAX_BYTES) -> Iterator[Record]:
+    def read(self, *, max_bytes: int | None = MAX_BYTES) -> Iterator[Increment]:
         """Read all complete parts, in the order in which they were written.
 
         Args:
@@ -108,7 +106,7 @@ class PartsFolder:
             try:
                 labels = schema.load_json(tree.attrs.get("records"), "records")
                 records = [
-                    Record(str(group), dict(point), tree.children[str(index)].to_dataset(inherit=False))
+                    Increment(str(group), dict(point), tree.children[str(index)].to_dataset(inherit=False))
                     for index, (group, point) in enumerate(labels)
                 ]
                 for record in records:
@@ -120,6 +118,26 @@ class PartsFolder:
                     f"{path} is damaged: {', '.join(wrong)} differ from their sums; remove the folder and run again"
                 )
             yield from records
+
+    def assemble(self, attrs: Mapping[str, Any], *, max_bytes: int | None) -> xr.DataTree:
+        """Join all complete parts.
+
+        Args:
+            attrs: What the root says.
+            max_bytes: How much memory they may declare together; None for no bound.
+
+        Returns:
+            The archive as far as it was recorded.
+
+        Raises:
+            SchemaError: If what was recorded does not fit together.
+        """
+        groups, dims = join(self.read(max_bytes=max_bytes))
+        root = xr.Dataset(attrs={**attrs, "sweep_dims": json.dumps(dims)})
+        try:
+            return xr.DataTree.from_dict({"/": root, **groups})
+        except ValueError as error:
+            raise SchemaError(f"{self.path}: the groups do not fit together: {error!s:.200}; rename one") from error
 
     def write_attrs(self, attrs: Mapping[str, Any]) -> None:
         """Write what the root of the archive will say.
@@ -164,14 +182,11 @@ class PartsFolder:
         torch.save({"parts": parts, "checkpoint": dict(checkpoint)}, content)
         durable.write(self.path / CHECKPOINT, content.getbuffer())
 
-    def read_checkpoint(self, device: torch.device | str | None = None) -> tuple[dict[str, Any], int] | None:
+    def read_checkpoint(self) -> tuple[dict[str, Any], int] | None:
         """Read the checkpoint without unpickling anything but plain types and tensors.
 
-        Args:
-            device: Where to put its tensors; where they were if None.
-
         Returns:
-            The checkpoint and how many parts it covers, or None where there is none.
+            The checkpoint, with its tensors on the CPU, and how many parts it covers, or None where there is none.
 
         Raises:
             ArchiveError: If it is damaged.
@@ -180,7 +195,7 @@ class PartsFolder:
         if not path.exists():
             return None
         try:
-            return _load_checkpoint(path.read_bytes(), device)
+            return _load_checkpoint(path.read_bytes())
         except Exception as error:  # damaged bytes come out of zipfile and torch as any type
             reason = " ".join(str(error).split())
             raise ArchiveError(
@@ -213,21 +228,21 @@ class PartsFolder:
         durable.sync_folder(self.path)
 
 
-def _load_checkpoint(content: bytes, device: torch.device | str | None) -> tuple[dict[str, Any], int]:
+def _load_checkpoint(content: bytes) -> tuple[dict[str, Any], int]:
     import torch
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch does not look at the sums that it wrote
         broken = archive.testzip()
     if broken is not None:
         raise ValueError(f"{broken} differs from its sum")
-    loaded = torch.load(io.BytesIO(content), weights_only=True, map_location=device)
+    loaded = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     checkpoint, parts = loaded["checkpoint"], loaded["parts"]
     if not isinstance(checkpoint, dict) or not isinstance(parts, int) or parts < 0:
         raise ValueError("it holds something else than a checkpoint")
     return checkpoint, parts
 
 
-def check_record(record: Record) -> None:
+def check_record(record: Increment) -> None:
     """Check that a record may go into an archive.
 
     Args:
@@ -245,6 +260,7 @@ def check_record(record: Record) -> None:
     except SchemaError as error:
         raise SchemaError(f"group {record.group!r}: {error}") from error
     check(record)
+    bounds.check({record.group: record.data})
 
 
 def check_plain(value: object, where: str = "checkpoint") -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
+import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
-from reluscope.registry import Plugin
+if TYPE_CHECKING:
+    from reluscope.registry import Plugin
 
-PACKAGES = ("reluscope", "torch", "torchvision", "numpy", "scipy", "xarray", "netCDF4")
+# a path in a word: from the root, a home or a folder above, after a separator or a short option
+_PATH = re.compile(
+    r"""(?:(?<![^\s=:,;"'\[({<>|@])|(?<=^-\w))(?:~[^\\/=\s]*|[A-Za-z]:|\.\.)?[\\/][^=,;:"'\[\]{}()<>|]*"""
+)
 
 
 def collect(
@@ -21,7 +28,7 @@ def collect(
     recipe: Mapping[str, Any] | None = None,
     seeds: Sequence[int] = (),
     plugins: Iterable[Plugin] = (),
-    packages: Iterable[str] = PACKAGES,
+    packages: Iterable[str] | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Collect where results come from.
@@ -32,7 +39,8 @@ def collect(
         recipe: The recipe as it was run.
         seeds: The seeds of the random numbers.
         plugins: The plugins that took part.
-        packages: The distributions whose versions matter besides the plugins'.
+        packages: The distributions whose versions matter besides the plugins'; reluscope and all that it requires
+            unless given.
         device: What torch computed on, such as `"cuda:0"`.
 
     Returns:
@@ -47,8 +55,9 @@ def collect(
     return {
         "recipe": dict(recipe) if recipe is not None else None,
         "seeds": [int(seed) for seed in seeds],
-        "start": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "start": _now(),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in (required() if packages is None else packages)},
         "plugins": [
             {
                 "name": plugin.name,
@@ -69,6 +78,121 @@ def collect(
         "threads": found["threads"],
         "torch": found,
     }
+
+
+def required() -> list[str]:
+    """List reluscope and the distributions that it requires, without those of its extras.
+
+    Returns:
+        Their names.
+
+    Example:
+        >>> {"reluscope", "torch", "numpy", "scikit-learn"} <= set(required())
+        True
+    """
+    try:
+        found = importlib.metadata.requires("reluscope") or []
+    except importlib.metadata.PackageNotFoundError:
+        found = []
+    names = [re.split(r"[^\w.-]", text.strip())[0] for text in found if "extra ==" not in text]
+    return ["reluscope", *dict.fromkeys(names)]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Compare two provenances in what decides whether results come out equal bit for bit.
+
+    Args:
+        old: As `collect` made it, perhaps in an older reluscope.
+        new: Likewise.
+
+    Returns:
+        Such as `{"versions.torch": ["2.10.0", "2.11.0"]}`: versions of packages and plugins, git commit, threads,
+        device and what else torch was told. What one of them does not hold is not compared.
+
+    Example:
+        >>> differences({"threads": 1, "seeds": [0]}, {"threads": 2, "seeds": [1]})
+        {'threads': [1, 2]}
+    """
+    before, after = _decisive(old), _decisive(new)
+    return {key: [before[key], after[key]] for key in before if key in after and before[key] != after[key]}
+
+
+def _decisive(found: Mapping[str, Any]) -> dict[str, Any]:
+    tables = {key: found[key] if isinstance(found.get(key), Mapping) else {} for key in ("versions", "git", "machine")}
+    flat = {f"versions.{str(name).lower()}": value for name, value in tables["versions"].items()}
+    plugins = found.get("plugins")
+    for plugin in plugins if isinstance(plugins, Sequence) else ():
+        if isinstance(plugin, Mapping):
+            flat[f"plugins.{plugin.get('name')}"] = plugin.get("version")
+    flat |= {f"git.{key}": tables["git"][key] for key in ("commit", "dirty") if key in tables["git"]}
+    flat |= {
+        f"machine.{key}": tables["machine"][key] for key in ("architecture", "processor") if key in tables["machine"]
+    }
+    if "threads" in found:
+        flat["threads"] = found["threads"]
+    torch = found.get("torch")
+    for key, value in torch.items() if isinstance(torch, Mapping) else ():
+        if key not in {"threads", "interop_threads"}:
+            flat[f"torch.{key}"] = value
+    return flat
+
+
+def resumed(old: str, new: str) -> tuple[str, str] | None:
+    """Note in a provenance that a run goes on somewhere else.
+
+    Args:
+        old: Where it began, in JSON.
+        new: Where it goes on, in JSON; the number of threads is that of torch now.
+
+    Returns:
+        The old one, with the start and the differences added to its list `resumed`, and the differences in words; None
+        where there are none.
+    """
+    began, present = json.loads(old), json.loads(new)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        present["threads"] = torch.get_num_threads()
+    found = differences(began, present)
+    if not found:
+        return None
+    earlier = began.get("resumed")
+    entry = {"start": present.get("start", _now()), "differences": found}
+    began["resumed"] = [*(earlier if isinstance(earlier, list) else []), entry]
+    words = ", ".join(f"{key} {after} instead of {before}" for key, (before, after) in found.items())
+    return json.dumps(began), words
+
+
+def history_line(words: Sequence[str]) -> str:
+    """Write a line of the history: when, and by which command, without the folders, which may hold a user's name.
+
+    Args:
+        words: The command.
+
+    Returns:
+        One line.
+
+    Example:
+        >>> history_line(["/home/alice/bin/reluscope", "run", "quickstart", "--out=/home/alice/run.nc"])[21:]
+        'reluscope run quickstart --out=run.nc'
+    """
+    return " ".join([_now(), *(_last(word) for word in words)]).replace("\n", " ")
+
+
+def _last(word: str) -> str:
+    if Path(word).is_absolute() or PureWindowsPath(word).is_absolute():
+        return _name(word)
+    return "=".join(
+        _name(piece) if Path(piece).is_absolute() else _PATH.sub(lambda found: _name(found[0]), piece)
+        for piece in word.split("=")
+    )
+
+
+def _name(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
+
+
+def _now() -> str:
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def version(distribution: str) -> str | None:

@@ -16,6 +16,9 @@ SCHEMA_VERSION = 1
 DIMS = frozenset({"step", "epoch", "seed", "learning_rate", "site", "unit", "sample", "feature", "class", "bound"})
 """The dims that every archive may use; a sweep adds its own."""
 
+SWEPT = frozenset({"seed", "learning_rate"})
+"""Those of them over which a recipe may sweep."""
+
 GROWING = ("step", "epoch")
 """The dims along which a run grows."""
 

@@ -34,14 +34,11 @@ def seal(content: memoryview) -> tuple[memoryview, bytes]:
     return content, b"\nreluscope-sha256:" + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
-def check(path: Path) -> bool:
-    """Compare a file with its seal.
+def check(path: Path) -> None:
+    """Compare a file with its seal, if it has one: a file that another program changed or made has none.
 
     Args:
         path: The file.
-
-    Returns:
-        Whether it has one: a file that another program changed or made has none.
 
     Raises:
         ArchiveError: If the bytes are not those that were sealed.
@@ -51,12 +48,11 @@ def check(path: Path) -> bool:
         file.seek(max(0, size - LENGTH))
         found = _SEAL.fullmatch(file.read(LENGTH))
         if found is None:
-            return False
+            return
         file.seek(0)
         digest = _digest(file, size - LENGTH)
     if digest != found[1].decode():
         raise ArchiveError(f"{path} is damaged: its bytes differ from the seal at its end; take another copy")
-    return True
 
 
 def _digest(file: BinaryIO, size: int) -> str:

@@ -13,8 +13,6 @@ from reluscope.parameters import short
 Scalar = str | bool | int | float
 Point = dict[str, Scalar]
 
-_STANDARD_DIMS = frozenset({"step", "epoch", "site", "unit", "sample", "feature", "class", "bound", "neuron", "rate"})
-
 
 def merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one table over another.
@@ -111,10 +109,13 @@ def name_dims(sweep: Mapping[str, Any], origin: str) -> list[str]:
     Raises:
         RecipeError: If a dim has a name that the schema keeps for itself.
     """
+    from reluscope.schema import DIMS, SWEPT  # not at the top: the command line looks at recipes without xarray
+
+    taken = DIMS - SWEPT | {"unit_site", "neuron", "rate"}
     lasts = [key.split(".")[-1] for key in sweep]
     dims = [last if lasts.count(last) == 1 else key.replace(".", "_") for key, last in zip(sweep, lasts, strict=True)]
     for key, dim in zip(sweep, dims, strict=True):
-        if dim in _STANDARD_DIMS or not dim.isidentifier():
+        if dim in taken or not dim.isidentifier():
             raise RecipeError(f"{origin}: sweep.{key}: {dim!r} cannot name a dim of the archive; sweep another key")
     return dims
 

@@ -48,7 +48,7 @@ def hostile(good: Path, change: Callable[[h5py.File], object], name: str = "host
     path.write_bytes(good.read_bytes())
     with h5py.File(path, "r+") as file:
         change(file)
-    assert not seal.check(path)  # HDF5 cuts it off when it writes
+    assert b"reluscope-sha256" not in path.read_bytes()[-seal.LENGTH :]  # HDF5 cuts it off when it writes
     return path
 
 

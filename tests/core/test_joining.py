@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reluscope.errors import SchemaError
-from reluscope.joining import Record, compact, join
+from reluscope.joining import Increment, compact, join
 
 LABEL = {"long_name": "loss", "units": "1"}
 
 
-def record(point: dict[str, object], epochs: list[int], sites: list[str], value: float, *, count: bool) -> Record:
+def record(point: dict[str, object], epochs: list[int], sites: list[str], value: float, *, count: bool) -> Increment:
     block = value + np.arange(len(epochs) * len(sites)).reshape(len(epochs), len(sites))
     variables = {"loss": (("epoch", "site"), block, LABEL)}
     if count:
         variables["count"] = ("epoch", np.arange(len(epochs)) + int(value), LABEL)
     coords = {"epoch": epochs, "site": np.array(sites), "step": ("epoch", [10 * epoch for epoch in epochs])}
-    return Record("/epoch", point, xr.Dataset(variables, coords))  # type: ignore[arg-type]
+    return Increment("/epoch", point, xr.Dataset(variables, coords))  # type: ignore[arg-type]
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> list[Record]:
+def runs(draw: st.DrawFn) -> list[Increment]:
     records = []
     for index in range(draw(st.integers(1, 12))):
         records.append(
@@ -40,7 +40,7 @@ def runs(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-def same(a: list[Record], b: list[Record]) -> None:
+def same(a: list[Increment], b: list[Increment]) -> None:
     (first, dims), (second, other_dims) = join(a), join(b)
     assert dims == other_dims
     assert first.keys() == second.keys()
@@ -50,7 +50,7 @@ def same(a: list[Record], b: list[Record]) -> None:
             assert first[group][name].dtype == second[group][name].dtype
 
 
-def reference(records: list[Record]) -> dict[tuple[object, ...], float]:
+def reference(records: list[Increment]) -> dict[tuple[object, ...], float]:
     cells = {}
     for one in records:
         for epoch in one.data.epoch.values.tolist():
@@ -61,7 +61,7 @@ def reference(records: list[Record]) -> dict[tuple[object, ...], float]:
 
 
 @given(runs())
-def test_every_cell_is_the_last_that_was_recorded(records: list[Record]) -> None:
+def test_every_cell_is_the_last_that_was_recorded(records: list[Increment]) -> None:
     data = join(records)[0]["/epoch"]
     cells = reference(records)
     assert data.loss.dims == ("scheduler", "seed", "epoch", "site")
@@ -72,15 +72,15 @@ def test_every_cell_is_the_last_that_was_recorded(records: list[Record]) -> None
 
 
 @given(runs(), st.lists(st.integers(0, 12)))
-def test_splits_do_not_matter(records: list[Record], cuts: list[int]) -> None:
+def test_splits_do_not_matter(records: list[Increment], cuts: list[int]) -> None:
     edges = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
     parts = [part for a, b in itertools.pairwise(edges) for part in compact(records[a:b])]
     same(records, parts)
 
 
 @given(runs(), st.randoms(use_true_random=False))
-def test_the_order_of_points_does_not_matter(records: list[Record], shuffle: random.Random) -> None:
-    queues: dict[tuple[object, ...], list[Record]] = {}
+def test_the_order_of_points_does_not_matter(records: list[Increment], shuffle: random.Random) -> None:
+    queues: dict[tuple[object, ...], list[Increment]] = {}
     for one in records:
         queues.setdefault(tuple(one.point.values()), []).append(one)
     mixed = []
@@ -118,7 +118,7 @@ def units(layout: list[tuple[str, int]], value: float) -> xr.Dataset:
 
 
 def test_equal_layouts_are_not_promoted() -> None:
-    data = join([Record("/g", {"seed": seed}, units([("a", 2), ("b", 1)], 1.0)) for seed in (1, 0)])[0]["/g"]
+    data = join([Increment("/g", {"seed": seed}, units([("a", 2), ("b", 1)], 1.0)) for seed in (1, 0)])[0]["/g"]
     assert data.dead.dtype == bool
     assert data.dead.dims == ("seed", "unit")
     assert data.unit_site.dims == data.neuron.dims == ("unit",)
@@ -127,8 +127,8 @@ def test_equal_layouts_are_not_promoted() -> None:
 
 def test_ragged_units_are_joined_by_site_and_neuron() -> None:
     records = [
-        Record("/g", {"width": 2}, units([("a", 2), ("b", 1)], 10.0)),
-        Record("/g", {"width": 3}, units([("a", 3), ("b", 2)], 20.0)),
+        Increment("/g", {"width": 2}, units([("a", 2), ("b", 1)], 10.0)),
+        Increment("/g", {"width": 3}, units([("a", 3), ("b", 2)], 20.0)),
     ]
     for order in (records, records[::-1]):
         data = join(order)[0]["/g"]
@@ -150,7 +150,7 @@ def test_ragged_sites_keep_their_coordinates() -> None:
             },
         )
 
-    data = join([Record("/g", {"depth": 2}, sites(["x", "é"])), Record("/g", {"depth": 1}, sites(["x"]))])[0]["/g"]
+    data = join([Increment("/g", {"depth": 2}, sites(["x", "é"])), Increment("/g", {"depth": 1}, sites(["x"]))])[0]["/g"]
     assert data.site.values.tolist() == ["x", "é"]
     assert data.smooth.dtype == bool
     assert data.activation.values.tolist() == ["relu", "relu"]
@@ -163,15 +163,15 @@ def test_coordinates_that_differ_are_stacked() -> None:
             {"loss": ("epoch", [1.0, 2.0], LABEL)}, {"epoch": [0, 1], "step": ("epoch", [steps, 2 * steps])}
         )
 
-    data = join([Record("/g", {"batch_size": size}, epoch(100 // size)) for size in (50, 10)])[0]["/g"]
+    data = join([Increment("/g", {"batch_size": size}, epoch(100 // size)) for size in (50, 10)])[0]["/g"]
     assert data.step.dims == ("batch_size", "epoch")
     assert data.step.values.tolist() == [[10, 20], [2, 4]]
     assert data.step.dtype == np.int64
 
 
 def test_labels_of_a_sweep_may_be_of_any_plain_kind() -> None:
-    def one(value: object) -> Record:
-        return Record("/g", {"p": value}, xr.Dataset({"loss": ((), 1.0, LABEL)}))  # type: ignore[dict-item]
+    def one(value: object) -> Increment:
+        return Increment("/g", {"p": value}, xr.Dataset({"loss": ((), 1.0, LABEL)}))  # type: ignore[dict-item]
 
     assert join([one(0.5), one(2)])[0]["/g"].p.values.tolist() == [0.5, 2.0]
     assert join([one(True), one(False)])[0]["/g"].p.values.tolist() == [False, True]
@@ -180,7 +180,7 @@ def test_labels_of_a_sweep_may_be_of_any_plain_kind() -> None:
 
 def test_gaps_in_text_are_empty() -> None:
     texts = [xr.Dataset({"reason": ("epoch", np.array([word]), LABEL)}, {"epoch": [i]}) for i, word in enumerate("ab")]
-    data = join([Record("/g", {"seed": i}, text) for i, text in enumerate(texts)])[0]["/g"]
+    data = join([Increment("/g", {"seed": i}, text) for i, text in enumerate(texts)])[0]["/g"]
     assert data.reason.values.tolist() == [["a", ""], ["", "b"]]
 
 
@@ -195,6 +195,6 @@ def test_gaps_in_text_are_empty() -> None:
 )
 def test_what_does_not_fit_is_named(a: xr.Dataset, b: xr.Dataset, match: str) -> None:
     with pytest.raises(SchemaError, match=match):
-        join([Record("/g", {}, a), Record("/g", {}, b)])
+        join([Increment("/g", {}, a), Increment("/g", {}, b)])
     with pytest.raises(SchemaError, match="same keys"):
-        join([Record("/g", {}, a), Record("/g", {"seed": 0}, a)])
+        join([Increment("/g", {}, a), Increment("/g", {"seed": 0}, a)])
