@@ -16,7 +16,7 @@ import xarray as xr
 import reluscope as rs
 from reluscope import hookimpl, random_state
 from reluscope.context import Context, Diverged, Interrupted
-from reluscope.entries import Procedure
+from reluscope.entries import Dataset, Procedure
 from reluscope.errors import ArchiveError, RecipeError
 from reluscope.runner import run_from_archive
 
@@ -214,6 +214,7 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
             r"'torchvision' does not take the samples of dataset 'digits', of shape \(1, 8, 8\)",
         ),
         ({"batch_size": 1293}, "batch of one"),
+        ({"batch_size": 1}, "batch of one"),
         ({"scheduler": {"name": "one_cycle", "peak": -1.0}}, "peak"),
         ({"metrics": [{"name": "firing_rate"}, {"name": "firing_rate"}]}, "'firing_rate' stands there twice"),
         ({"metrics": [{"name": "loss", "samples": 50}]}, "'loss' stands there twice"),
@@ -251,6 +252,13 @@ def test_all_plugins_that_took_part_are_named(lab):
     assert named == {"architectures", "datasets", "patterns", "performance", "procedures", "schedulers"}
     tree = rs.run("quickstart", lab=lab, scale="small", overrides=["epochs=1", "scheduler={ name = 'constant' }"])
     assert {"catalog", "geometry"} <= {plugin["name"] for plugin in json.loads(tree.attrs["provenance"])["plugins"]}
+
+
+def test_an_empty_split_is_named(lab, monkeypatch):
+    empty = torch.utils.data.TensorDataset(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.long))
+    monkeypatch.setattr(Dataset, "load", lambda entry, split, root=None, **params: empty)
+    with pytest.raises(RecipeError, match="'digits': its train split is empty"):
+        rs.run(table(), lab=lab)
 
 
 def procedure_plugin(function) -> types.ModuleType:

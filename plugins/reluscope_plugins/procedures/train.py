@@ -72,6 +72,9 @@ class _Training:
         dataset = context.choice("dataset")
         entry = context.lab.datasets[dataset.name]
         self.data = {split: entry.load(split, context.data_root, **dataset.parameters) for split in SPLITS}
+        for split, samples in self.data.items():
+            if not len(samples):  # type: ignore[arg-type]
+                raise RecipeError(f"dataset {dataset.name!r}: its {split} split is empty, expected at least one sample")
         architecture = context.choice("architecture")
         self.model = context.lab.architectures[architecture.name].build(
             seed=context.seed(_WEIGHTS), **architecture.parameters
