@@ -45,6 +45,12 @@ class Session:
 
 
 _FILE = click.Path(dir_okay=True, path_type=Path)
+_max_bytes = click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="How much memory the archive may declare; raise it for a large one that you trust.  [default: 2 GiB]",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
@@ -125,6 +131,7 @@ def plugins(session: Session, as_json: bool) -> None:
 @click.option("--out", type=_FILE, help="Where the archive goes.  [default: results/NAME.nc]")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option("--from-archive", "source", type=_FILE, help="Repeat the run that left this archive.")
+@_max_bytes
 @click.option("--report/--no-report", default=True, help="Write the HTML page beside the archive.", show_default=True)
 @_as_json
 @click.pass_obj
@@ -136,6 +143,7 @@ def run(
     out: Path | None,
     resume: bool,
     source: Path | None,
+    max_bytes: int | None,
     report: bool,
     as_json: bool,
 ) -> None:
@@ -144,6 +152,8 @@ def run(
         _refuse("expected either RECIPE or --from-archive FILE; give one of them")
     if source is not None and (scale is not None or overrides):
         _refuse("--from-archive repeats a run as it was; leave out --scale and --set")
+    if source is None and max_bytes is not None:
+        _refuse("--max-bytes is for --from-archive, expected both; leave it out")
     if source is not None:
         _must_exist(source)
     if out is None:
@@ -168,7 +178,9 @@ def run(
                 recipe, scale=scale, overrides=overrides, out=out, resume=resume, lab=lab, progress=progress
             )
         else:
-            tree = runner.run_from_archive(str(source), out=out, resume=resume, lab=lab, progress=progress)
+            tree = runner.run_from_archive(
+                str(source), out=out, resume=resume, lab=lab, progress=progress, **_bound(max_bytes)
+            )
     finally:
         progress.finish()
     session.archive = None
@@ -194,7 +206,8 @@ def run(
 @cli.command()
 @click.argument("archive", type=_FILE)
 @click.option("--out", type=_FILE, help="Where the page goes.  [default: beside the archive, .html]")
-def report(archive: Path, out: Path | None) -> None:
+@_max_bytes
+def report(archive: Path, out: Path | None, max_bytes: int | None) -> None:
     """Draw ARCHIVE as one self-contained HTML page, also that of a run that was killed or still runs."""
     _must_exist(archive)
     from reluscope.archive import open_archive
@@ -205,18 +218,19 @@ def report(archive: Path, out: Path | None) -> None:
     _must_be_a_file(out)
     if out.resolve() == archive.resolve():
         _refuse(f"--out {out} is the archive itself; choose another")
-    console.places(archive, _write_page(open_archive(archive), out))
+    console.places(archive, _write_page(open_archive(archive, **_bound(max_bytes)), out))
 
 
 @cli.command("verify-archive")
 @click.argument("file", type=_FILE)
+@_max_bytes
 @_as_json
-def verify_archive(file: Path, as_json: bool) -> None:
+def verify_archive(file: Path, max_bytes: int | None, as_json: bool) -> None:
     """See whether the data in FILE are still those that were written."""
     _must_exist(file)
     from reluscope import archive
 
-    changed = archive.verify_archive(file)
+    changed = archive.verify_archive(file, **_bound(max_bytes))
     if as_json:
         console.objects([{"archive": str(file), "intact": not changed, "changed": changed}])
     else:
@@ -301,6 +315,10 @@ def _refuse(text: str) -> NoReturn:
 
 def _fail(text: str) -> NoReturn:
     raise ReluscopeError(text)
+
+
+def _bound(max_bytes: int | None) -> dict[str, int]:
+    return {} if max_bytes is None else {"max_bytes": max_bytes}
 
 
 def _must_exist(path: Path) -> None:

@@ -20,6 +20,7 @@ import xarray as xr
 from reluscope import provenance, random_state
 from reluscope import recipe as recipes
 from reluscope.archive import ArchiveWriter, open_archive
+from reluscope.bounds import MAX_BYTES
 from reluscope.context import Context, Diverged, Interrupted, Record
 from reluscope.devices import find_device
 from reluscope.entries import Experiment
@@ -77,6 +78,7 @@ def run_from_archive(
     lab: Lab | None = None,
     data_root: str | Path | None = None,
     progress: Progress | None = None,
+    max_bytes: int | None = MAX_BYTES,
 ) -> xr.DataTree:
     """Repeat the run that left an archive: same recipe, same number of threads.
 
@@ -87,6 +89,7 @@ def run_from_archive(
         lab: Where names are looked up; None discovers the installed plugins.
         data_root: Folder of the data sets.
         progress: Told how far the run is.
+        max_bytes: How much memory the old archive may declare, in bytes; None for no bound.
 
     Returns:
         The new archive's content; its data variables equal the old ones bit for bit on the same torch and device.
@@ -96,7 +99,7 @@ def run_from_archive(
     """
     with random_state.isolated():
         lab = lab or Lab()
-        found = json.loads(open_archive(path).attrs["provenance"])
+        found = json.loads(open_archive(path, max_bytes=max_bytes).attrs["provenance"])
         table, threads = found.get("recipe"), found.get("threads")
         if not isinstance(table, dict):
             raise ArchiveError(
@@ -154,7 +157,7 @@ def execute(
     out = Path(out)
     parts = out.with_name(f"{out.name}.parts")
     fresh = not parts.exists()
-    writer = ArchiveWriter(out, attrs=_attrs(plan, lab), resume=resume)
+    writer = ArchiveWriter(out, attrs=_attrs(plan, lab, threads), resume=resume)
     try:
         return _Run(
             plan, writer, lab, Path(data_root) if data_root else None, progress or SilentProgress(), threads
@@ -297,7 +300,7 @@ def _outcome(reason: str) -> xr.Dataset:
     )
 
 
-def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
+def _attrs(plan: Plan, lab: Lab, threads: int | None) -> dict[str, Any]:
     used = {
         (kind, choice.name)
         for _, recipe in plan.points
@@ -321,6 +324,8 @@ def _attrs(plan: Plan, lab: Lab) -> dict[str, Any]:
         plugins=plugins,
         device=str(find_device(str(plan.recipe.parameters.get("device", "auto")))),
     )
+    if threads is not None:
+        found["threads"] = found["torch"]["threads"] = threads  # which are set once the run begins
     return {
         "title": plan.recipe.title,
         "source": plan.recipe.source,

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,9 +19,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reluscope import durable
+from reluscope import bounds, durable, provenance
 from reluscope.archive import ArchiveWriter, open_archive, verify_archive
-from reluscope.errors import ArchiveError, SchemaError
+from reluscope.errors import ArchiveError, ReproducibilityWarning, SchemaError
 from reluscope.inspection import inspect
 
 LABEL = {"long_name": "loss", "units": "1"}
@@ -522,6 +523,169 @@ def test_nothing_there(tmp_path: Path) -> None:
             open_archive(tmp_path / name)
     with pytest.raises(ArchiveError, match="does not exist"):
         verify_archive(tmp_path / "x.nc")
+
+
+def nothing_in_common(number: int) -> xr.Dataset:
+    # two labels grow at once: the records fill a diagonal, so none can be joined with another
+    variables = {"x": (("epoch", "step"), [[float(number)]], LABEL)}
+    return xr.Dataset(variables, {dim: (dim, [number], LABEL) for dim in ("epoch", "step")})
+
+
+def test_a_flush_of_more_records_than_a_file_may_hold(path: Path) -> None:
+    with ArchiveWriter(path, attrs={}) as writer:
+        for number in range(1100):
+            writer.append("g", nothing_in_common(number))
+        writer.flush({"number": 1100})
+        assert [inspect(part) > 0 for part in sorted(Path(f"{path}.parts").glob("*.nc"))] == [True, True]
+        assert open_archive(path)["/g/x"].shape == (1100, 1100)
+        tree = writer.finish()
+    np.testing.assert_array_equal(np.diag(tree["/g/x"].values), np.arange(1100.0))
+    assert np.isnan(tree["/g/x"].values).sum() == 1100 * 1099
+
+
+def test_records_in_turn_make_a_small_part(path: Path) -> None:
+    with ArchiveWriter(path, attrs={}) as writer:
+        for number in range(1100):
+            data = xr.Dataset(
+                {"ab"[number % 2]: ("step", [float(number)], LABEL)}, {"step": ("step", [number // 2], LABEL)}
+            )
+            writer.append("g", data)
+        writer.flush()
+        with xr.open_datatree(f"{path}.parts/part-000000.nc", engine="netcdf4") as part:
+            assert len(part.children) == 2
+        tree = writer.finish()
+    assert tree["/g/b"].values.tolist() == list(range(1, 1100, 2))
+
+
+def test_a_flush_of_more_variables_than_a_file_may_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MAX_VARIABLES", 40)
+    with ArchiveWriter(path, attrs={}) as writer:
+        for number in range(9):
+            variables = {f"x{index}": (("epoch", "step", "sample"), [[[number]]], LABEL) for index in range(9)}
+            writer.append("g", xr.Dataset(variables, nothing_in_common(number).coords))
+        writer.flush()
+        assert len(list(Path(f"{path}.parts").glob("*.nc"))) == 3
+        for part in Path(f"{path}.parts").glob("*.nc"):
+            with h5py.File(part) as file:
+                counted = [name for group in file.values() for name in group if isinstance(group, h5py.Group)]
+            assert len(counted) == 36
+        assert writer.finish()["/g/x8"].sizes == {"epoch": 9, "step": 9, "sample": 1}
+
+
+def test_what_no_file_may_hold_is_refused_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = xr.Dataset({f"x{index}": ((), 0.0, LABEL) for index in range(41)})
+    with ArchiveWriter(path, attrs={}) as writer:
+        for group, data, match in (
+            ("g", many, r"41 variables and dims, expected at most 40"),
+            ("/".join("abcdefghijklmnopq"), xr.Dataset(), "17 levels, expected at most 16"),
+            ("g", xr.Dataset(attrs={f"a{index}": 0 for index in range(1000)}), "1,000 attributes"),
+            ("g", xr.Dataset(attrs={"a": "é" * (9 << 20)}), "bytes in attribute 'a'"),
+            ("g", xr.Dataset(attrs={"a": ["é"] * 65}), "65 texts in attribute 'a'"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(bounds, "MAX_VARIABLES", 40)
+                with pytest.raises(SchemaError, match=match):
+                    writer.append(group, data)
+        monkeypatch.setattr(bounds, "MAX_GROUPS", 4)
+        writer.append("a/b", xr.Dataset())
+        writer.append("c", xr.Dataset())
+        with pytest.raises(SchemaError, match="5 groups, expected at most 4"):
+            writer.append("d", xr.Dataset())
+        assert set(writer.finish().children) == {"a", "c"}
+
+
+def test_an_archive_that_could_not_be_opened_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ArchiveWriter(path, attrs={}) as writer:
+        for number in range(4):
+            writer.append(f"g{number}", xr.Dataset({"x": ((), number, LABEL)}))
+            writer.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(bounds, "MAX_VARIABLES", 3)
+            with pytest.raises(SchemaError, match="4 variables and dims, expected at most 3"):
+                writer.finish()
+        assert not path.exists()
+        assert len(writer.finish().children) == 4
+
+
+def test_a_kill_between_two_parts_of_one_flush(path: Path) -> None:
+    kill_after(
+        path,
+        """
+        from reluscope import bounds, durable
+        bounds.MAX_GROUPS = 3
+        def diagonal(number):
+            coords = {dim: (dim, [number], LABEL) for dim in ("epoch", "step")}
+            return xr.Dataset({"x": (("epoch", "step"), [[1.0]], LABEL)}, coords)
+        real = os.replace
+        def replace(source, target):
+            if Path(target).name == "part-000002.nc":
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(source, target)
+        durable.os.replace = replace
+        writer = ArchiveWriter(PATH, attrs={})
+        writer.append("g", diagonal(0))
+        writer.flush({"next": 1})
+        for number in range(1, 5):
+            writer.append("g", diagonal(number))
+        writer.flush({"next": 5})
+        """,
+    )
+    assert open_archive(path)["/g"].epoch.values.tolist() == [0, 1, 2]
+    with ArchiveWriter(path, attrs={}, resume=True) as writer:
+        assert writer.checkpoint == {"next": 1}
+        for number in range(1, 5):
+            writer.append("g", nothing_in_common(number))
+        assert writer.finish()["/g"].epoch.values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_flush_that_fails_half_way_goes_on_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MAX_GROUPS", 3)
+    with ArchiveWriter(path, attrs={}) as writer:
+        for number in range(5):
+            writer.append("g", nothing_in_common(number))
+        with monkeypatch.context() as patch:
+            full_disk(patch, "part-000001")
+            with pytest.raises(ArchiveError, match="the disk is full; 1 parts"):
+                writer.flush({"a": 1})
+            assert writer.checkpoint is None
+        writer.flush({"a": 2})
+        assert len(list(Path(f"{path}.parts").glob("*.nc"))) == 3
+        assert writer.finish()["/g"].epoch.values.tolist() == list(range(5))
+
+
+def started(path: Path, **changes: object) -> dict[str, object]:
+    began = provenance.collect()
+    with ArchiveWriter(path, attrs={"provenance": {**began, **changes}}) as writer:
+        writer.append("epoch", epoch(0))
+        writer.flush({"epoch": 0})
+    return began
+
+
+def test_resuming_in_the_same_environment_says_nothing(path: Path) -> None:
+    began = started(path)
+    with ArchiveWriter(path, attrs={"provenance": provenance.collect()}, resume=True) as writer:
+        writer.append("epoch", epoch(1))
+        assert json.loads(writer.finish().attrs["provenance"]) == began
+
+
+def test_resuming_elsewhere_is_noted_and_warned_of_once(path: Path) -> None:
+    present = provenance.collect()
+    started(path, versions={**present["versions"], "torch": "2.0"}, threads=torch.get_num_threads() + 1)
+    expected = {
+        "versions.torch": ["2.0", present["versions"]["torch"]],
+        "threads": [torch.get_num_threads() + 1, torch.get_num_threads()],
+    }
+    for number in (1, 2):
+        with ArchiveWriter(path, attrs={"provenance": present}, resume=True) as writer:
+            assert "resumed" not in json.loads(writer.attrs["provenance"]) or number == 2
+            writer.append("epoch", epoch(number))
+            with pytest.warns(ReproducibilityWarning, match=r"versions\.torch .* instead of 2\.0.*not .*bit for bit"):
+                writer.flush({"epoch": number})
+            writer.append("epoch", epoch(9))
+            writer.flush()
+        found = json.loads(open_archive(path).attrs["provenance"])
+        assert found["versions"]["torch"] == "2.0"
+        assert found["resumed"] == [{"start": present["start"], "differences": expected}] * number
 
 
 def test_history_holds_no_absolute_path(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,8 @@ def tree_of_a_run(failure: str = "") -> xr.DataTree:
 @pytest.fixture
 def fake_modules(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """Stands for runner, recipe and archive; records the calls and does what the test puts in."""
-    fake = types.SimpleNamespace(calls=[], work=lambda **_: tree_of_a_run(), changed=[], opened=tree_of_a_run)
+    fake = types.SimpleNamespace(calls=[], work=lambda **_: tree_of_a_run(), changed=[], bounds=[])
+    fake.opened = lambda **options: fake.bounds.append(options) or tree_of_a_run()
 
     def run(recipe: str, **options: object) -> xr.DataTree:
         fake.calls.append((recipe, options))
@@ -68,8 +69,8 @@ def fake_modules(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     recipe = types.ModuleType("reluscope.recipe")
     recipe.load = lambda *args, **options: None  # type: ignore[attr-defined]
     archive = types.ModuleType("reluscope.archive")
-    archive.open_archive = lambda path: fake.opened()  # type: ignore[attr-defined]
-    archive.verify_archive = lambda path: fake.changed  # type: ignore[attr-defined]
+    archive.open_archive = lambda path, **options: fake.opened(**options)  # type: ignore[attr-defined]
+    archive.verify_archive = lambda path, **options: fake.bounds.append(options) or fake.changed  # type: ignore[attr-defined]
     for module in (runner, recipe, archive):
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr("reluscope." + module.__name__.split(".")[1], module, raising=False)
@@ -379,6 +380,21 @@ class TestArchives:
             assert code == 0
             assert str(tmp_path / "x.html") in out
         assert "A run" in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+    def test_max_bytes_reaches_whatever_opens_an_archive(
+        self, fake_modules: types.SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        archive, again = str(tmp_path / "x.nc"), str(tmp_path / "again.nc")
+        Path(archive).touch()
+        for words in (["report", archive], ["verify-archive", archive]):
+            assert outcome(capsys, *words)[0] == 0
+            assert outcome(capsys, *words, "--max-bytes", "5000000000")[0] == 0
+            assert fake_modules.bounds[-2:] == [{}, {"max_bytes": 5_000_000_000}]
+        words = ["run", "--from-archive", archive, "--out", again, "--no-report", "--max-bytes"]
+        assert outcome(capsys, *words, "7")[0] == 0
+        assert fake_modules.calls[0][1]["max_bytes"] == 7
+        assert outcome(capsys, *words, "0")[0] == 2
+        assert outcome(capsys, "run", "x", "--max-bytes", "7")[0] == 2
 
     def test_report_never_replaces_the_archive(
         self, fake_modules: types.SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]

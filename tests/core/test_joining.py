@@ -150,7 +150,9 @@ def test_ragged_sites_keep_their_coordinates() -> None:
             },
         )
 
-    data = join([Increment("/g", {"depth": 2}, sites(["x", "é"])), Increment("/g", {"depth": 1}, sites(["x"]))])[0]["/g"]
+    data = join([Increment("/g", {"depth": 2}, sites(["x", "é"])), Increment("/g", {"depth": 1}, sites(["x"]))])[0][
+        "/g"
+    ]
     assert data.site.values.tolist() == ["x", "é"]
     assert data.smooth.dtype == bool
     assert data.activation.values.tolist() == ["relu", "relu"]
@@ -198,3 +200,51 @@ def test_what_does_not_fit_is_named(a: xr.Dataset, b: xr.Dataset, match: str) ->
         join([Increment("/g", {}, a), Increment("/g", {}, b)])
     with pytest.raises(SchemaError, match="same keys"):
         join([Increment("/g", {}, a), Increment("/g", {"seed": 0}, a)])
+
+
+def grown(name: str, step: int, value: float = 0.0, **attrs: str) -> Increment:
+    data = xr.Dataset({name: ("step", [value], {**LABEL, **attrs})}, {"step": [step]})
+    return Increment("/g", {}, data)
+
+
+def test_records_in_turn_are_joined_each_with_its_like() -> None:
+    records = [grown(name, step, step) for step in range(5) for name in ("a", "b")]
+    compacted = compact(records)
+    assert [list(record.data.data_vars) for record in compacted] == [["a"], ["b"]]
+    same(records, compacted)
+
+
+def test_records_in_turn_stay_where_the_later_one_wins() -> None:
+    def both(name: str, step: int, value: float) -> Increment:
+        one = grown(name, step, value)
+        return Increment("/g", {}, one.data.assign(common=("step", [value], LABEL)))
+
+    records = [both("a", 0, 1.0), both("b", 0, 2.0), both("b", 1, 2.0), both("a", 0, 3.0), both("b", 0, 4.0)]
+    compacted = compact(records)
+    assert len(compacted) == 4
+    same(records, compacted)
+    assert join(compacted)[0]["/g"]["common"].values.tolist() == [4.0, 2.0]
+
+
+def test_records_in_turn_stay_where_the_order_of_labels_would_change() -> None:
+    def at(name: str, site: str) -> Increment:
+        return Increment("/g", {}, xr.Dataset({name: ("site", [0.0], LABEL)}, {"site": [site]}))
+
+    records = [at("a", "x"), at("b", "z"), at("a", "y")]
+    assert join(compact(records))[0]["/g"].site.values.tolist() == ["x", "z", "y"]
+    same(records, compact(records))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "ab"]), st.integers(0, 3), st.integers(0, 9), st.sampled_from(["", "t"])),
+        max_size=10,
+    )
+)
+def test_compacting_changes_nothing(found: list[tuple[str, int, int, str]]) -> None:
+    records = []
+    for names, number, value, title in found:
+        variables = {name: ("step", [float(value)], LABEL) for name in names}
+        coords = {"step": [number], "epoch": ("step", [number // 2 + (value == 9)])}
+        records.append(Increment("/g", {}, xr.Dataset(variables, coords, {"title": title} if title else {})))
+    same(records, compact(records))
