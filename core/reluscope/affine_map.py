@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from reluscope.errors import ObservationError
+from reluscope.probe import Probe
 from reluscope.suspects import Suspect
 
 _SEED = 0x5EED
@@ -24,7 +25,8 @@ class AffineMap:
     Works on the recorded graph of one forward pass, whose masks are frozen there: `rmatvec` is a backward pass,
     `matvec` its transpose (the derivative of the backward pass by the covector), and neither forms W. Inputs and
     outputs are flattened; several inputs are concatenated. Before the first answer the curvature is tested: the
-    derivative of u^T J(x) v by x must vanish exactly for random u and v.
+    derivative of u^T J(x) v by x must vanish exactly for random u and v. A graph that leaves out a part of the network
+    has no curvature either; so a cut is refused by name, and a probe compares W with the network's own values.
 
     Args:
         output: `(sample, out)`, at the end of the graph.
@@ -32,6 +34,9 @@ class AffineMap:
         samples: Number of samples.
         suspects: Calls that may keep the map from being affine.
         widest: Numbers a sample at the widest layer, to bound memory.
+        cut: What cut the output off from the input, None if nothing did.
+        probe: Values on both sides of the input, to compare with; None to rely on the graph.
+        target: What of the probe belongs to this map: a site, None for the output.
 
     References:
         Johansson 2022, eq. 2.2 (W = W_n Z_{n-1} ... Z_1 W_1) and fig. 3.6 (forward and backward mode).
@@ -45,11 +50,17 @@ class AffineMap:
         samples: int,
         suspects: Sequence[Suspect] = (),
         widest: int = 0,
+        cut: Suspect | None = None,
+        probe: Probe | None = None,
+        target: str | None = None,
     ) -> None:
         self._output = output
         self._leaves = tuple(leaves)
         self._suspects = tuple(suspects)
         self._widest = widest
+        self._cut = cut
+        self._probe = probe
+        self._target = target
         self.samples = samples
         for leaf in self._leaves:
             if leaf.ndim == 0 or leaf.shape[0] != samples:
@@ -141,15 +152,18 @@ class AffineMap:
         for suspect in self._ancestors(certain=True):
             raise ObservationError(f"not affine on a piece: {suspect}; {suspect.remedy}")
         if not self._output.requires_grad:
+            self._compare(None)
             return None
         with self._context():
             covector = self._random(self._output).requires_grad_()
             parts = self._grad(self._output, self._leaves, covector, create_graph=True)
             pulled = self._flat(parts)
             if not pulled.requires_grad:
+                self._compare(None)
                 return None
             self._test_curvature(pulled)
             self._test_mixing(covector)
+            self._compare((covector, pulled))
         return covector, pulled
 
     def _test_curvature(self, pulled: torch.Tensor) -> None:
@@ -166,6 +180,32 @@ class AffineMap:
                 "samples one at a time, or remove what mixes them"
             )
 
+    def _compare(self, pull: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        # With what the graph does not tell: a named cut, then the network's own values.
+        if self._cut is not None:
+            raise ObservationError(f"the affine map is lost: {self._cut}; {self._cut.remedy}")
+        if self._probe is None:
+            return
+        pushed = torch.zeros_like(self._output.detach())
+        if pull is not None:
+            (pushed,) = self._grad(pull[1], (pull[0],), self._probe.step.to(pull[1]))
+        sample = self._probe.mismatch(self._target, pushed)
+        if sample is None:
+            return
+        suspect = next(iter(self._ancestors(certain=False, hidden=True)), None)
+        cause = (
+            f"{suspect}; {suspect.remedy}"
+            if suspect
+            else (
+                "a part of it that torch cannot differentiate or differentiates wrongly; look for code outside torch, "
+                "straight-through gradients and custom kernels, and write it with torch's own functions"
+            )
+        )
+        raise ObservationError(
+            f"the affine map is wrong: at sample {sample}, the network changes otherwise near the input than its "
+            f"derivative says, expected an exact derivative; the cause may be {cause}"
+        )
+
     def _refusal(self, cause: str = "the derivative by the input changes within a piece") -> str:
         suspect = next(iter(self._ancestors(certain=False)), None)
         if suspect is None:
@@ -175,9 +215,9 @@ class AffineMap:
             )
         return f"not affine on a piece: {suspect}; {suspect.remedy}"
 
-    def _ancestors(self, *, certain: bool) -> Iterator[Suspect]:
+    def _ancestors(self, *, certain: bool, hidden: bool = False) -> Iterator[Suspect]:
         # The suspects on which the output depends.
-        suspects = [suspect for suspect in self._suspects if suspect.certain is certain]
+        suspects = [suspect for suspect in self._suspects if (suspect.certain, suspect.hidden) == (certain, hidden)]
         if not suspects:
             return
         seen: set[Any] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,6 +114,23 @@ class Arguments:
                 f"{name}: got an empty batch of shape {tuple(first.shape)}, expected at least one sample; skip it"
             )
         return cls(args, kwargs, tensors, first.shape[0])
+
+    def moved(self, places: Sequence[torch.Tensor]) -> Arguments:
+        """Put other values in the place of the floating tensors.
+
+        Args:
+            places: One for each, in the order in which `copied` lists the leaves.
+
+        Returns:
+            The arguments there.
+        """
+        rest = iter(places)
+
+        def move(value: Any) -> Any:
+            return next(rest) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+        args = tuple(map(move, self.args))
+        return dataclasses.replace(self, args=args, kwargs={key: move(value) for key, value in self.kwargs.items()})
 
     def copied(self, *, graph: bool) -> tuple[tuple[Any, ...], dict[str, Any], list[torch.Tensor]]:
         """Copy the tensors, so that a model that writes into its input leaves the caller's alone.

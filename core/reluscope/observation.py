@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from reluscope.finite import check_finite, suspicious
 from reluscope.inputs import Arguments, Input, unwrap
 from reluscope.layout import rows
 from reluscope.preserve import is_preserved, preserved
+from reluscope.probe import Probe, probed
 from reluscope.recorder import Capture, Recorder, total
 from reluscope.sites import Site, pattern, states
 from reluscope.suspects import Suspect
@@ -92,6 +93,9 @@ class Observation:
         captures: list[Capture],
         leaves: list[torch.Tensor] | None,
         suspects: list[Suspect],
+        cut: Suspect | None = None,
+        probe: Probe | None = None,
+        blind: str | None = None,
     ) -> None:
         self.model = model
         self.input = input
@@ -102,6 +106,9 @@ class Observation:
         self._result = output if leaves is not None else None
         self._leaves = leaves
         self._suspects = suspects
+        self._cut = cut
+        self._probe = probe
+        self._blind = blind
         self._maps: dict[str | None, AffineMap] = {}
         self.sites = tuple(capture.name for capture in captures if capture.pool is None)
         self.pools = tuple(capture.name for capture in captures if capture.pool is not None)
@@ -173,6 +180,9 @@ class Observation:
             samples=self.samples,
             suspects=[suspect for suspect in self._suspects if suspect.order < order],
             widest=widest,
+            cut=self._cut if site is None else self._captures[site].cut,
+            probe=self._probe,
+            target=site,
         )
 
 
@@ -186,7 +196,9 @@ def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = Fa
         model: Any module, in the mode (train or eval) in which it is to be seen.
         x: A batch: a tensor `(sample, ...)`, a tuple of positional arguments, or a dict of keyword arguments.
         target: Labels, for metrics that need them.
-        affine: Whether to keep the graph, for `Observation.affine`.
+        affine: Whether to keep the graph, for `Observation.affine`. A model that holds a custom autograd function, or
+            hands values to code outside torch, then costs two more passes: only its values can tell whether its
+            derivative is exact.
 
     Returns:
         What the pass showed.
@@ -201,6 +213,12 @@ def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = Fa
         (('1#0',), torch.Size([5, 3]))
     """
     observation = _look(model, x, target=target, graph=affine)
+    if observation._blind is not None:
+        raise ObservationError(
+            f"a recurrent layer with nonlinearity='relu' in {observation._blind} hides its ReLUs within one call of "
+            "torch, expected activations that can be heard; write the recurrence with torch.nn.Linear and torch.relu "
+            "(its map alone: reluscope.affine)"
+        )
     if not observation.sites:
         raise ObservationError(
             f"{type(observation.model).__name__} called no activation function that reluscope knows, expected at least "
@@ -209,15 +227,20 @@ def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = Fa
     return observation
 
 
-def affine(model: nn.Module, x: Input) -> AffineMap:
+def affine(model: nn.Module, x: Input, *, check: bool = True) -> AffineMap:
     """Return the affine map that a piecewise-linear network is on the piece that holds each sample.
 
     f(y) = W y + b for all y on the piece of x, where W = W_n Z_{n-1} ... Z_1 W_1 and the Z are the activation patterns
     of x written as diagonal matrices.
 
+    What is smooth, and what cuts the graph off from the input (`torch.no_grad()`, `.detach()`), is refused by name at
+    the first answer. The check compares W with the network's own values on both sides of x, which finds what no graph
+    shows: code outside torch, straight-through gradients.
+
     Args:
-        model: Any piecewise-linear module in eval mode; smooth ones are refused by name.
+        model: Any piecewise-linear module in eval mode.
         x: A batch, as for `observe`.
+        check: Whether to compare with the network's values, which costs two more forward passes.
 
     Returns:
         The map; `weight, bias = affine(model, x)` gives `(sample, out, in)` and `(sample, out)`.
@@ -232,31 +255,25 @@ def affine(model: nn.Module, x: Input) -> AffineMap:
         >>> torch.allclose((weight @ x.unsqueeze(-1)).squeeze(-1) + bias, model(x), atol=1e-6)
         True
     """
-    return _look(model, x, target=None, graph=True).affine()
+    return _look(model, x, target=None, graph=True, check=check).affine()
 
 
-def _look(model: nn.Module, x: Input, *, target: Any, graph: bool) -> Observation:
+def _look(model: nn.Module, x: Input, *, target: Any, graph: bool, check: bool | None = None) -> Observation:
     network = unwrap(model)
     arguments = Arguments.of(x)
     recorder = Recorder(graph=graph)
-    # Whoever has preserved the model already restores it; a second snapshot for each batch could cost more than the
-    # pass itself.
-    keep = contextlib.nullcontext() if is_preserved(network) else preserved(network)
-    with keep, conditions(network, graph=graph):
-        args, kwargs, leaves = arguments.copied(graph=graph)
-        totals = [total(tensor) for tensor in arguments.tensors.values() if tensor.is_floating_point()]
-        try:
-            with recorder.listening(network):
-                output = network(*args, **kwargs)
-        except Exception as error:
-            if recorder.raised is not None and recorder.raised[0] is error and not isinstance(error, ObservationError):
-                _, path, module = recorder.raised
-                error.add_note(
-                    f"raised in {type(module).__name__} {path or '(the root)'!r} while reluscope observed it"
-                )
-            raise
-        outputs = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-        totals += [total(tensor) for tensor in outputs if tensor.is_floating_point()]
+    totals = [total(tensor) for tensor in arguments.tensors.values() if tensor.is_floating_point()]
+    probe = None
+    with conditions(network, graph=graph):
+        # Whoever has preserved the model already restores it; a second snapshot for each batch could cost more than the
+        # pass itself.
+        with contextlib.nullcontext() if is_preserved(network) else preserved(network):
+            output, leaves = _pass(network, arguments, recorder)
+            outputs = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+            totals += [total(tensor) for tensor in outputs if tensor.is_floating_point()]
+        doubts = recorder.cuts.doubts([*outputs, *(c.raw for c in recorder.captures)]) if graph else []
+        if graph and leaves and (check or (check is None and doubts)):
+            probe = _probe(network, arguments, leaves, output, recorder.captures, doubts)
     totals += [capture.total for capture in recorder.captures if capture.total is not None]
     if suspicious(totals):
         check_finite(network, arguments.tensors, [c for c in recorder.captures if c.activation], outputs)
@@ -268,8 +285,65 @@ def _look(model: nn.Module, x: Input, *, target: Any, graph: bool) -> Observatio
         samples=arguments.samples,
         captures=recorder.captures,
         leaves=leaves if graph else None,
-        suspects=recorder.suspects,
+        suspects=[*recorder.suspects, *doubts],
+        blind=recorder.blind,
+        cut=recorder.cuts.of(output),
+        probe=probe,
     )
+
+
+def _pass(network: nn.Module, arguments: Arguments, recorder: Recorder) -> tuple[Any, list[torch.Tensor]]:
+    args, kwargs, leaves = arguments.copied(graph=recorder.graph)
+    try:
+        with recorder.listening(network):
+            return network(*args, **kwargs), leaves
+    except Exception as error:
+        if recorder.raised is not None and recorder.raised[0] is error and not isinstance(error, ObservationError):
+            _, path, module = recorder.raised
+            error.add_note(f"raised in {type(module).__name__} {path or '(the root)'!r} while reluscope observed it")
+        raise
+
+
+def _probe(
+    network: nn.Module,
+    arguments: Arguments,
+    leaves: list[torch.Tensor],
+    output: Any,
+    captures: list[Capture],
+    doubts: list[Suspect],
+) -> Probe | None:
+    # Two more passes, on both sides of the input, each with the patterns of the input and from the same state of model
+    # and random numbers.
+    samples = arguments.samples
+
+    def values(output: Any, captures: list[Capture]) -> dict[str | None, torch.Tensor]:
+        tensors: dict[str | None, torch.Tensor] = {
+            capture.name: _rows(capture.raw, capture, samples) for capture in captures if capture.activation and doubts
+        }
+        if isinstance(output, torch.Tensor) and output.is_floating_point():
+            tensors[None] = output
+        return {
+            name: tensor.detach().reshape(samples, -1)
+            for name, tensor in tensors.items()
+            if tensor.ndim and tensor.shape[0] % samples == 0
+        }
+
+    def look(inputs: Sequence[torch.Tensor]) -> dict[str | None, torch.Tensor]:
+        recorder = Recorder(graph=True, replay=captures)
+        with preserved(network):
+            return values(_pass(network, arguments.moved(inputs), recorder)[0], recorder.captures)
+
+    if any(leaf.ndim == 0 or leaf.shape[0] != samples for leaf in leaves):
+        return None
+    try:
+        return probed(leaves, values(output, captures), look)
+    except Exception as error:
+        if not doubts:
+            return None
+        raise ObservationError(
+            f"{doubts[0]} may keep the affine map from being exact, and the model raised {type(error).__name__} beside "
+            f"its input, where reluscope wanted to check ({error}); expected a model that takes inputs near those given"
+        ) from error
 
 
 def _described(capture: Capture, samples: int) -> Site:
@@ -303,7 +377,7 @@ def _pattern(captures: Mapping[str, Capture], samples: int, name: str) -> torch.
     if capture.activation is None:
         return _rows(raw, capture, samples)
     # In the network's own shape, against which thresholds that are tensors broadcast.
-    return _rows(pattern(raw, capture.lower, capture.upper), capture, samples)
+    return _rows(pattern(raw, capture.lower, capture.upper, outer=capture.activation.outer), capture, samples)
 
 
 def _rows(values: torch.Tensor, capture: Capture, samples: int) -> torch.Tensor:

@@ -7,15 +7,17 @@ import dataclasses
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from reluscope.cuts import Cuts
 from reluscope.errors import ObservationError
 from reluscope.layout import Layout
+from reluscope.replay import activated, pooled
 from reluscope.sites import HARDSIGMOID, POOLS, Activation, Bound, Pool, activation_of, argument, called
 from reluscope.suspects import Suspect, suspect_of
 
@@ -34,6 +36,7 @@ class Capture:
         lower: Lower threshold.
         upper: Upper threshold.
         order: Number of the call among all torch calls of the pass.
+        cut: What cut the pre-activation off from the input, None if nothing did.
         total: Sum of all values: not finite if any is not, so one number tells whether to look closer.
     """
 
@@ -45,6 +48,7 @@ class Capture:
     lower: Bound = None
     upper: Bound = None
     order: int = 0
+    cut: Suspect | None = None
     total: torch.Tensor | None = None
 
     @property
@@ -62,15 +66,28 @@ class Recorder(TorchFunctionMode):
     Args:
         graph: Whether to keep captured pre-activations within the graph, and note what may keep the network from being
             affine on a piece.
+        replay: What an earlier pass captured, whose patterns hold in this pass as well; None for this pass's own.
+
+    Attributes:
+        captures: What was seen at the sites, in the order of the calls.
+        suspects: Calls that may keep the network from being affine on a piece.
+        cuts: What is cut off from the input; empty without a graph.
+        blind: Module that holds ReLUs within one fused call, None if no module does.
+        calls: Number of torch calls so far.
+        raised: An error, and the innermost module that let it pass, by path and itself.
+        graph: As given.
     """
 
-    def __init__(self, *, graph: bool = False) -> None:
+    def __init__(self, *, graph: bool = False, replay: Sequence[Capture] | None = None) -> None:
         super().__init__()
         self.captures: list[Capture] = []
         self.suspects: list[Suspect] = []
+        self.cuts = Cuts()
+        self.blind: str | None = None
         self.calls = 0
         self.raised: tuple[BaseException, str, nn.Module] | None = None
-        self._graph = graph
+        self.graph = graph
+        self._replay: Mapping[str, Capture] = {capture.name: capture for capture in replay or ()}
         self._layout = Layout()
         self._numbers: Counter[str] = Counter()
         self._stack: list[tuple[str, nn.Module]] = []
@@ -113,14 +130,19 @@ class Recorder(TorchFunctionMode):
             capture = self._activation(activation, args, kwargs)
         elif getattr(func, "__name__", "") == "batch_norm":
             self._check_batch(args, kwargs)
+        elif getattr(func, "__name__", "") in ("rnn_relu", "rnn_relu_cell") and self.blind is None:
+            self.blind = repr(self.path) if self.path else "the root module"
         if pool is not None:
             result = self._pool(pool, func, args, kwargs)
-        elif self._graph and capture is not None and capture.activation == HARDSIGMOID:
+        elif capture is not None and activation is not None and capture.name in self._replay and not activation.smooth:
+            result = activated(self._replay[capture.name].raw, func, args, kwargs)
+        elif self.graph and capture is not None and capture.activation == HARDSIGMOID:
             result = _hardsigmoid(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
         self._layout.follow(func, args, kwargs, result)
-        if self._graph:
+        if self.graph:
+            self.cuts.follow(func, args, kwargs, result, where=self.path, order=self.calls)
             suspect = suspect_of(func, args, kwargs, result, capture.activation if capture else None)
             if suspect is not None:
                 where = capture.name if capture else self.path
@@ -136,7 +158,7 @@ class Recorder(TorchFunctionMode):
             # Bounds on a weight bend nothing in the input.
             return None
         # A copy: an activation in place, here or later, would overwrite what a reference shows.
-        raw = z.clone() if self._graph else z.detach().clone()
+        raw = z.clone() if self.graph else z.detach().clone()
         capture = Capture(
             name=self._name(activation.name),
             raw=raw,
@@ -145,18 +167,23 @@ class Recorder(TorchFunctionMode):
             lower=_copied(lower),
             upper=_copied(upper),
             order=self.calls,
+            cut=self.cuts.of(z) if self.graph else None,
             total=total(raw),
         )
         self.captures.append(capture)
         return capture
 
     def _pool(self, pool: Pool, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        pooled, winners = (pool.indexed or func)(*args, **kwargs)
+        values, winners = (pool.indexed or func)(*args, **kwargs)
         channel = max(winners.ndim - pool.spatial - 1, 0)
         name = self._name(pool.name)
         self.captures.append(Capture(name=name, raw=winners, channel=channel, pool=pool, order=self.calls))
+        if name in self._replay:
+            winners = self._replay[name].raw
+            replayed = pooled(argument(args, kwargs, 0, "input"), winners, pool.spatial)
+            values = values if replayed is None else replayed
         # The caller may get the winners too (to unpool), and may change them.
-        return pooled if pool.indexed is not None else (pooled, winners.clone())
+        return values if pool.indexed is not None else (values, winners.clone())
 
     def _name(self, function: str) -> str:
         label = self.path or function

@@ -49,11 +49,13 @@ class Activation:
         name: The activation's name.
         bounds: From a call's arguments to the lower and the upper threshold, None where there is none.
         smooth: Whether it is not piecewise linear.
+        outer: Whether a unit passes its input on beyond the thresholds and is silent between them, as a shrink.
     """
 
     name: str
     bounds: Arguments
     smooth: bool = False
+    outer: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,23 +86,31 @@ def states(lower: Bound, upper: Bound) -> int:
     return 3 if lower is not None and upper is not None else 2
 
 
-def pattern(preactivation: torch.Tensor, lower: Bound, upper: Bound) -> torch.Tensor:
+def pattern(preactivation: torch.Tensor, lower: Bound, upper: Bound, *, outer: bool = False) -> torch.Tensor:
     """Say in which state each unit is; 1 (or True) is the state that passes its input on.
+
+    A shrink passes its input on in two states, so that its 2 is active as well.
 
     Args:
         preactivation: Any shape; no NaN.
         lower: Lower threshold, None where there is none.
         upper: Upper threshold, None where there is none.
+        outer: Whether a unit passes its input on beyond the thresholds, as a shrink.
 
     Returns:
-        The same shape: bool for two states; for three uint8, 0 below, 1 between, 2 above.
+        The same shape: bool for two states; for three uint8, 0 below, 1 between, 2 above; of a shrink 0 between,
+        1 above, 2 below.
 
     Example:
         >>> pattern(torch.tensor([-1.0, 0.0, 2.0]), 0.0, None)
         tensor([False, False,  True])
         >>> pattern(torch.tensor([-1.0, 0.0, 2.0, 6.0]), 0.0, 6.0)
         tensor([0, 0, 1, 2], dtype=torch.uint8)
+        >>> pattern(torch.tensor([-1.0, 0.0, 2.0]), -0.5, 0.5, outer=True)
+        tensor([2, 0, 1], dtype=torch.uint8)
     """
+    if outer and lower is not None and upper is not None:
+        return torch.gt(preactivation, upper).to(torch.uint8) + 2 * torch.lt(preactivation, lower).to(torch.uint8)
     if upper is None:
         return torch.gt(preactivation, 0.0 if lower is None else lower)
     if lower is None:
@@ -132,6 +142,11 @@ def _between(first: str, second: str, lower: float | None = None, upper: float |
     return lambda args, kwargs: (argument(args, kwargs, 1, first, lower), argument(args, kwargs, 2, second, upper))
 
 
+def _shrink(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Bound, Bound]:
+    threshold = argument(args, kwargs, 1, "lambd", 0.5)
+    return -threshold, threshold
+
+
 _PIECEWISE: Mapping[tuple[str, ...], Activation] = {
     ("relu",): Activation("relu", _fixed(0.0)),
     ("leaky_relu",): Activation("leaky_relu", _fixed(0.0)),
@@ -141,6 +156,8 @@ _PIECEWISE: Mapping[tuple[str, ...], Activation] = {
     ("relu6",): Activation("relu6", _fixed(0.0, 6.0)),
     ("hardtanh",): Activation("hardtanh", _between("min_val", "max_val", -1.0, 1.0)),
     ("hardsigmoid",): Activation("hardsigmoid", _fixed(-3.0, 3.0)),
+    ("softshrink",): Activation("softshrink", _shrink, outer=True),
+    ("hardshrink",): Activation("hardshrink", _shrink, outer=True),
     ("clamp", "clip"): Activation("clamp", _between("min", "max")),
     ("clamp_min",): Activation("clamp", lambda a, k: (argument(a, k, 1, "min"), None)),
     ("clamp_max",): Activation("clamp", lambda a, k: (None, argument(a, k, 1, "max"))),

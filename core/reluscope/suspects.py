@@ -43,6 +43,7 @@ class Suspect:
         what: The call, for a message.
         remedy: What to do about it.
         certain: Whether it rules an affine map out by itself; else a test of the curvature decides.
+        hidden: Whether the graph cannot judge it, so that a look at the values decides.
         node: Its node in the graph, None where it has none.
         where: Site or module path.
         order: Number of the call among all torch calls of the pass.
@@ -51,6 +52,7 @@ class Suspect:
     what: str
     remedy: str
     certain: bool
+    hidden: bool = False
     node: Any = None
     where: str = ""
     order: int = 0
@@ -80,7 +82,7 @@ def suspect_of(
     """
     name = getattr(function, "__name__", "").strip("_")
     first = result[0] if isinstance(result, tuple | list) and result else result
-    node = first.grad_fn if isinstance(first, torch.Tensor) else None
+    node = node_of(first) if isinstance(first, torch.Tensor) else None
     if name in _DRAWS:
         return Suspect(f"the random function {name!r}", _EVAL, certain=True)
     if node is None:
@@ -95,9 +97,27 @@ def suspect_of(
         return Suspect("batch norm that takes statistics of the batch (train mode)", _EVAL, certain=True, node=node)
     if name in _DROPOUTS and argument(args, kwargs, 1, "p", 0.5) > 0 and argument(args, kwargs, 2, "training", True):
         return Suspect(f"active {name} (train mode)", _EVAL, certain=True, node=node)
+    if name.startswith("fake_quantize"):
+        return Suspect(f"the straight-through derivative of {name!r}", _CUT, certain=True, node=node)
     if name in _CURVED or (name in _PRODUCTS and _dependent(args, kwargs) > 1):
         return Suspect(f"{name!r}, which is not affine in the input", _CUT, certain=False, node=node)
     return None
+
+
+def node_of(tensor: torch.Tensor) -> Any:
+    """Return the node of the graph that made a tensor.
+
+    Args:
+        tensor: Any tensor.
+
+    Returns:
+        The node; None of a tensor without one, and of a view made without a graph and written into since, of which
+        torch refuses to tell it.
+    """
+    try:
+        return tensor.grad_fn
+    except RuntimeError:
+        return None
 
 
 def _dependent(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:

@@ -157,6 +157,45 @@ def test_three_states(spelling):
     assert torch.equal((states == 1)[settled], (slope(function, x) != 0)[settled])
 
 
+SHRINKS = {
+    "F.softshrink": (F.softshrink, "softshrink", 0.5),
+    "nn.Softshrink": (nn.Softshrink(1.0), "softshrink", 1.0),
+    "F.hardshrink": (F.hardshrink, "hardshrink", 0.5),
+    "nn.Hardshrink": (nn.Hardshrink(2.0), "hardshrink", 2.0),
+    "Tensor.hardshrink": (lambda x: x.hardshrink(lambd=3.0), "hardshrink", 3.0),
+}
+
+
+@pytest.mark.parametrize("spelling", SHRINKS)
+def test_a_shrink_passes_on_what_lies_outside(spelling):
+    function, activation, threshold = SHRINKS[spelling]
+    x = torch.cat([grid(), -grid()])
+    observation, site = only_site(function, x.clone())
+    found = observation.site[site]
+    assert (found.activation, found.states, found.smooth) == (activation, 3, False)
+    states = observation.pattern[site]
+    assert states.dtype == torch.uint8
+    assert torch.equal(states == 1, x > threshold)
+    assert torch.equal(states == 2, x < -threshold)
+    assert torch.equal(states != 0, slope(function, x) != 0)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN(2, 3, nonlinearity="relu"), nn.RNNCell(2, 3, nonlinearity="relu")])
+def test_relus_within_a_fused_recurrence_are_not_missed_in_silence(layer):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = layer
+
+        def forward(self, x):
+            states = self.recurrent(x)
+            return (states[0] if isinstance(states, tuple) else states).relu()
+
+    x = torch.randn((4, 2), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ObservationError, match=r"in 'recurrent' hides its ReLUs.*torch.nn.Linear and torch.relu"):
+        observe(Net(), x)
+
+
 def test_thresholds_that_are_tensors_broadcast():
     x = torch.randn(7, 3, 4, 4)
     lower, upper = torch.tensor([-0.5, 0.0, 0.5]).view(3, 1, 1), torch.tensor([0.5, 0.1, 1.5]).view(3, 1, 1)
