@@ -73,12 +73,12 @@ def guarded(work: Callable[[Any], None], session: Call, words: list[str]) -> int
             return error.code if isinstance(error.code, int) else int(error.code is not None)
         except ReluscopeError as error:
             _traceback(session)
-            _say(f"reluscope: error: {error}{_cause(error)}{_plugin(error, session)}")
+            _say(f"reluscope: error: {error}{_around(error, session)}")
             return 2 if isinstance(error, UnknownNameError | RecipeError) else 1
         except Exception as error:  # the last resort: nobody above would print less than a traceback
             _traceback(session)
-            hint = "" if session.debug else "; run again with --debug for the traceback"
-            _say(f"reluscope: error: {type(error).__name__}: {error}{_cause(error)}{_plugin(error, session)}{hint}")
+            hint = "" if session.debug else "; --debug shows the traceback"
+            _say(f"reluscope: error: {type(error).__name__}: {error}{_around(error, session)}{hint}")
             return 1
     return 0
 
@@ -127,6 +127,11 @@ def _cause(error: BaseException) -> str:
     if cause is None or (str(cause) and str(cause) in str(error)):
         return ""
     return f" (caused by {type(cause).__name__}: {cause})"
+
+
+def _around(error: BaseException, session: Call) -> str:
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    return f"{_cause(error)}{_plugin(error, session)}{notes}"
 
 
 # The plugin in whose code an error arose, where the message does not name it already.

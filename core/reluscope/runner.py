@@ -162,10 +162,12 @@ def execute(
         return _Run(
             plan, writer, lab, Path(data_root) if data_root else None, progress or SilentProgress(), threads
         ).go()
-    except BaseException:
+    except BaseException as error:
         writer.close()
         if fresh and not any(parts.glob("part-*")):
             shutil.rmtree(parts, ignore_errors=True)  # nothing was recorded, and it would stand in the way
+        elif parts.exists() and not isinstance(error, Interrupted):
+            error.add_note(f"what was recorded is kept in {parts}; mend the cause and go on with --resume")
         raise
     finally:
         writer.close()

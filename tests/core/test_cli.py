@@ -307,7 +307,7 @@ class TestRun:
         code, _, err = outcome(capsys, "run", "x", "--out", str(tmp_path / "x.nc"))
         assert code == 1
         assert err.count("\n") == 1
-        assert f"{type(error).__name__}: {error}; run again with --debug" in err
+        assert f"{type(error).__name__}: {error}; --debug shows the traceback" in err
 
     def test_error_in_a_plugin_names_it(
         self,

@@ -291,8 +291,11 @@ def test_a_procedure_of_a_third_party_gets_the_same_services(tmp_path):
 def test_an_error_in_a_procedure_keeps_what_was_recorded(tmp_path):
     lab = rs.Lab([procedure_plugin(numbers)])
     out = tmp_path / "run.nc"
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as caught:
         rs.run({"title": "T", "procedure": "mine", "broken_at": 2}, lab=lab, out=out)
+    assert caught.value.__notes__ == [
+        f"what was recorded is kept in {out}.parts; mend the cause and go on with --resume"
+    ]
     assert rs.open_archive(out)["epoch"].ds.epoch.values.tolist() == [0, 1]
 
 
