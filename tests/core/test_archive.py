@@ -36,16 +36,16 @@ def epoch(number: int, value: float = 0.0) -> xr.Dataset:
             "empty": ("epoch", [""], LABEL),
         },
         {
-            "epoch": [number],
-            "step": ("epoch", [10 * number]),
-            "unit_site": ("unit", ["é#0", "é#0"]),
-            "neuron": ("unit", [0, 1]),
+            "epoch": ("epoch", [number], LABEL),
+            "step": ("epoch", [10 * number], LABEL),
+            "unit_site": ("unit", ["é#0", "é#0"], LABEL),
+            "neuron": ("unit", [0, 1], LABEL),
         },
     )
 
 
 def step(number: int) -> xr.Dataset:
-    return xr.Dataset({"rate": ("step", [0.1 / (1 + number)], LABEL)}, {"step": [number]})
+    return xr.Dataset({"rate": ("step", [0.1 / (1 + number)], LABEL)}, {"step": ("step", [number], LABEL)})
 
 
 @pytest.fixture
@@ -129,7 +129,9 @@ def test_neither_flushes_nor_the_order_of_points_matter(
 def test_empty_groups_and_an_empty_run(path: Path) -> None:
     with ArchiveWriter(path, attrs={}) as writer:
         writer.append("nothing", xr.Dataset())
-        writer.append("deep/er", xr.Dataset({"none": ("site", np.zeros(0), LABEL)}, {"site": np.zeros(0, "U1")}))
+        writer.append(
+            "deep/er", xr.Dataset({"none": ("site", np.zeros(0), LABEL)}, {"site": ("site", np.zeros(0, "U1"), LABEL)})
+        )
         tree = writer.finish()
     assert set(tree.children) == {"nothing", "deep"}
     assert tree["/deep/er/none"].shape == (0,)
@@ -151,7 +153,7 @@ def test_large_numbers_are_compressed_and_exact(path: Path) -> None:
 def test_an_appended_array_may_change_afterwards(path: Path) -> None:
     values = np.array([1.0])
     with ArchiveWriter(path, attrs={}) as writer:
-        writer.append("epoch", xr.Dataset({"loss": ("epoch", values, LABEL)}, {"epoch": [0]}))
+        writer.append("epoch", xr.Dataset({"loss": ("epoch", values, LABEL)}, {"epoch": ("epoch", [0], LABEL)}))
         values[0] = 7
         assert writer.finish()["/epoch/loss"].item() == 1
 
@@ -743,7 +745,7 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -759,7 +761,10 @@ def test_a_disk_that_is_really_full(tiny: Path) -> None:
     written = 0
     with pytest.raises(ArchiveError, match="the disk is full") as caught:  # noqa: PT012
         for written in range(100):
-            writer.append("g", xr.Dataset({"x": (("epoch", "sample"), noise[None], LABEL)}, {"epoch": [written]}))
+            writer.append(
+                "g",
+                xr.Dataset({"x": (("epoch", "sample"), noise[None], LABEL)}, {"epoch": ("epoch", [written], LABEL)}),
+            )
             writer.flush({"epoch": written})
     assert 0 < written < 100
     assert "safe in" in str(caught.value)
