@@ -317,7 +317,7 @@ def _fail(text: str) -> NoReturn:
     raise ReluscopeError(text)
 
 
-def _bound(max_bytes: int | None) -> dict[str, int]:
+def _bound(max_bytes: int | None) -> dict[str, Any]:
     return {} if max_bytes is None else {"max_bytes": max_bytes}
 
 

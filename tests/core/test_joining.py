@@ -226,6 +226,16 @@ def test_records_in_turn_stay_where_the_later_one_wins() -> None:
     assert join(compacted)[0]["/g"]["common"].values.tolist() == [4.0, 2.0]
 
 
+@pytest.mark.parametrize("place", ["group", "label"])
+def test_records_in_turn_stay_where_the_later_attribute_wins(place: str) -> None:
+    records = []
+    for step, (name, title) in enumerate([("a", "s"), ("b", "t"), ("a", "s")]):
+        data = grown(name, step).data
+        (data if place == "group" else data.step).attrs["title"] = title
+        records.append(Increment("/g", {}, data))
+    same(records, compact(records))
+
+
 def test_records_in_turn_stay_where_the_order_of_labels_would_change() -> None:
     def at(name: str, site: str) -> Increment:
         return Increment("/g", {}, xr.Dataset({name: ("site", [0.0], LABEL)}, {"site": [site]}))
@@ -237,7 +247,9 @@ def test_records_in_turn_stay_where_the_order_of_labels_would_change() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["a", "b", "ab"]), st.integers(0, 3), st.integers(0, 9), st.sampled_from(["", "t"])),
+        st.tuples(
+            st.sampled_from(["a", "b", "ab"]), st.integers(0, 3), st.integers(0, 9), st.sampled_from(["", "s", "t"])
+        ),
         max_size=10,
     )
 )
