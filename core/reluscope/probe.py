@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 _SEED = 0xB07
-_ROUNDINGS = 16
+_ROUNDINGS = 256
 _NOISE = 8
 _SHARE = {torch.float64: 0.1, torch.float32: 0.5}
 
@@ -35,10 +35,11 @@ class Probe:
         """Find a sample on which the map does not tell how the network changes.
 
         With d the central difference, W s what the map says of it and a = f(x_+) + f(x_-) - 2 f(x), a sample is refused
-        if |d - W s| > 16 u |f(x)| + 8 |a|, and more than a share (a tenth in double precision, a half in single) of |d|
-        or |W s|, there and in the root mean square over the batch. The first term is the rounding of the outputs. The
-        second is what rounding within the network, and bends other than at sites, are seen to do: an affine function
-        has a = 0. So a sample at a kink is left out. The shares keep a change that is small by chance from counting.
+        if |d - W s| > 256 u |f(x)| + 8 |a|, and more than a share (a tenth in double precision, a half in single) of
+        the larger of |d| and |W s|. The first term is the rounding of the outputs.
+        The second is what rounding within the network, and bends other than at sites, are seen to do: an affine
+        function has a = 0, and a sample at a kink is left out. As a single number may be small by chance, |a| and the
+        larger of |d| and |W s| are taken not below their lower quartiles over the batch.
 
         Args:
             target: Site, None for the output.
@@ -56,8 +57,8 @@ class Probe:
         change, told = (above - below).nan_to_num(0, 0, 0), pushed.to(torch.float64)
         bend = (above + below - 2 * here).nan_to_num(0, 0, 0)
         error, size = _length(change - told), torch.maximum(_length(change), _length(told))
-        size = torch.maximum(size, size.square().mean().sqrt())
-        bound = _ROUNDINGS * torch.finfo(dtype).eps / 2 * _length(here.nan_to_num(0, 0, 0)) + _NOISE * _length(bend)
+        noise, size = _raised(_length(bend)), _raised(size)
+        bound = _ROUNDINGS * torch.finfo(dtype).eps / 2 * _length(here.nan_to_num(0, 0, 0)) + _NOISE * noise
         refused = (error > bound) & (error > self.share * size)
         return int(refused.nonzero()[0]) if bool(refused.any()) else None
 
@@ -113,6 +114,10 @@ def probed(
     wide = [(up - down).reshape(len(up), -1) for up, down in zip(*sides, strict=True)]
     both = {name: (here[name], above[name], below[name]) for name in here if name in above and name in below}
     return Probe(torch.cat([step.to(wide[0].dtype) for step in wide], dim=1), _SHARE[coarsest], both)
+
+
+def _raised(values: torch.Tensor) -> torch.Tensor:
+    return torch.maximum(values, values.kthvalue((len(values) + 3) // 4).values)
 
 
 def _length(values: torch.Tensor) -> torch.Tensor:
