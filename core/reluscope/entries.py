@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from reluscope.entry import Entry, Target
 from reluscope.errors import PluginError, RecipeError, nearest
-from reluscope.metric_entry import NEEDS, Metric, metric
+from reluscope.metric_entry import NEEDS, Count, Metric, metric
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ __all__ = [
     "NEEDS",
     "Architecture",
     "Claim",
+    "Count",
     "Dataset",
     "Entry",
     "Experiment",

@@ -262,7 +262,7 @@ class _Joint:
                     )
         for key, labels in self.sweep.items():
             values = _array([label for _, label in labels])
-            coords[key] = xr.Variable((key,), values, {"long_name": key.replace("_", " ")})
+            coords[key] = xr.Variable((key,), values, {"long_name": key.replace("_", " "), "units": "1"})
         for name, is_coordinate in names.items():
             (coords if is_coordinate else variables)[str(name)] = self._variable(str(name), is_coordinate)
         return xr.Dataset(variables, coords, attrs)

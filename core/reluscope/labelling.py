@@ -10,12 +10,23 @@ import numpy as np
 import xarray as xr
 
 from reluscope.errors import PluginError, nearest
+from reluscope.schema import LABELS
 
 if TYPE_CHECKING:
     from reluscope.entries import Metric
 
 Layout = Mapping[str, list[Any]]
 """Site to `[call number, activation, smooth, units]`, in the order of the calls."""
+
+ABOUT = {
+    "site": "activation site: module path # call number",
+    "activation": "activation function",
+    "smooth": "whether the activation is smooth, so that its pattern is thresholded at zero",
+    "unit_site": "site of the unit",
+    "neuron": "index of the unit in its site",
+    "class": "class",
+}
+"""Coordinate to its `long_name`."""
 
 ROUNDING = 1e-6
 """How far a value may leave its declared range, relative to the range's end: a few float32 roundings of a mean."""
@@ -93,7 +104,7 @@ def label(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
         PluginError: If dims, shapes or units are not as declared.
     """
     if isinstance(values, xr.DataArray):
-        array = _relabel(metric, values)
+        array = _relabel(metric, values, layout)
     elif metric.dims[:1] in (("site",), ("unit",)):
         array = _by_site(metric, values, layout)
     else:
@@ -108,6 +119,7 @@ def label(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
         if np.isnan(block).any():
             raise PluginError(f"metric {metric.name!r}: gave NaN on finite inputs; mend the metric")
         array = xr.DataArray(block, dims=metric.dims)
+    array = _complete(metric, array)
     array.name = metric.name
     array.attrs = {"long_name": metric.summary.rstrip("."), "units": metric.units}
     if metric.params:
@@ -149,7 +161,7 @@ def check_values(metric: Metric, array: xr.DataArray) -> xr.DataArray:
     return array.clip(metric.minimum, metric.maximum, keep_attrs=True)
 
 
-def _relabel(metric: Metric, array: xr.DataArray) -> xr.DataArray:
+def _relabel(metric: Metric, array: xr.DataArray, layout: Layout) -> xr.DataArray:
     if tuple(array.dims) != tuple(metric.dims):
         raise PluginError(
             f"metric {metric.name!r}: gave dims {tuple(array.dims)}, expected {tuple(metric.dims)} as declared; mend "
@@ -160,7 +172,27 @@ def _relabel(metric: Metric, array: xr.DataArray) -> xr.DataArray:
             f"metric {metric.name!r}: gave units {array.attrs['units']!r}, expected {metric.units!r} as declared; mend "
             "the metric or its declaration"
         )
+    for name in ("site", "unit_site"):
+        odd = next((site for site in np.ravel(array.coords.get(name, [])).tolist() if site not in layout), None)
+        if odd is not None:
+            raise PluginError(f"metric {metric.name!r}: unknown site {odd!r} in {name}. {nearest(str(odd), layout)}")
     return array.astype(np.float64)
+
+
+def _complete(metric: Metric, array: xr.DataArray) -> xr.DataArray:
+    # the labels that the schema demands; those that a metric brings are the kernel's own in name and units
+    if "class" in array.dims and "class" not in array.coords:
+        array = array.assign_coords({"class": np.arange(array.sizes["class"])})
+    for dim in map(str, array.dims):
+        for name in LABELS.get(dim, ()):
+            if name not in array.coords or array.coords[name].dims != (dim,):
+                raise PluginError(
+                    f"metric {metric.name!r}: its dim {dim!r} has no coordinate {name!r}; return a DataArray with "
+                    f"{' and '.join(LABELS[dim])} along {dim!r}"
+                )
+    for name in ABOUT.keys() & array.coords.keys():
+        array.coords[name].attrs = {"long_name": ABOUT[str(name)], "units": "1"}
+    return array
 
 
 def _by_site(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
@@ -195,29 +227,32 @@ def _by_site(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
         shape = (units if per_unit else 1, *tail)
         blocks.append(given[name].reshape(shape) if name in given else np.full(shape, np.nan))
     data = np.concatenate(blocks) if blocks else np.zeros((0, *tail))
-    return xr.DataArray(data, dims=metric.dims, coords=_coordinates(layout, per_unit))
+    return xr.DataArray(data, dims=metric.dims, coords=coordinates(layout, per_unit=per_unit))
 
 
-def _coordinates(layout: Layout, per_unit: bool) -> dict[str, Any]:
+def coordinates(layout: Layout, *, per_unit: bool) -> dict[str, tuple[str, Any, dict[str, str]]]:
+    """Make the labels of sites, or of units.
+
+    Args:
+        layout: The sites.
+        per_unit: Whether the labels are those of the dim `unit`.
+
+    Returns:
+        Coordinate to dim, values and attributes.
+
+    Example:
+        >>> list(coordinates({"relu#0": [0, "relu", False, 3]}, per_unit=True))
+        ['unit_site', 'neuron']
+    """
     if per_unit:
         units = [units for *_, units in layout.values()]
-        return {
-            "unit_site": ("unit", np.repeat(_text(layout), units), {"long_name": "site of the unit"}),
-            "neuron": (
-                "unit",
-                np.concatenate([np.arange(count) for count in units] or [np.zeros(0)]).astype(np.int64),
-                {"long_name": "index of the unit in its site"},
-            ),
-        }
-    return {
-        "site": ("site", _text(layout), {"long_name": "activation site: module path # call number"}),
-        "activation": ("site", _text([row[1] for row in layout.values()]), {"long_name": "activation function"}),
-        "smooth": (
-            "site",
-            np.array([row[2] for row in layout.values()], dtype=bool),
-            {"long_name": "whether the activation is smooth, so that its pattern is thresholded at zero"},
-        ),
-    }
+        neurons = np.concatenate([np.arange(count) for count in units] or [np.zeros(0)]).astype(np.int64)
+        dim, values = "unit", {"unit_site": np.repeat(_text(layout), units), "neuron": neurons}
+    else:
+        smooth = np.array([row[2] for row in layout.values()], dtype=bool)
+        functions = _text([row[1] for row in layout.values()])
+        dim, values = "site", {"site": _text(layout), "activation": functions, "smooth": smooth}
+    return {name: (dim, labels, {"long_name": ABOUT[name], "units": "1"}) for name, labels in values.items()}
 
 
 def _text(names: Any) -> np.ndarray[Any, np.dtype[np.str_]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import nn
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError, PluginError, ReluscopeError
 from reluscope.lab import Lab
+from reluscope.labelling import coordinates
 from reluscope.observation import observe
+from reluscope.passes import length, one_pass
 from reluscope.preserve import preserved
 
 Progress = Callable[[int, int | None], None]
@@ -32,8 +34,8 @@ def measure(
 ) -> xr.Dataset:
     """Measure a model on data.
 
-    One forward pass a batch serves all metrics. The model, a loader's generator and the global random state are left
-    as they were found.
+    One forward pass a batch serves all metrics. The model, the global random state and a `DataLoader` are left as they
+    were found: it is iterated through a copy with workers of its own, so it may be the one that training draws from.
 
     Args:
         model: The network.
@@ -46,10 +48,12 @@ def measure(
         progress: Called after each batch.
 
     Returns:
-        One variable for each metric; attribute `samples` counts the samples.
+        One variable for each metric, and the coordinates `site`, `activation(site)` and `smooth(site)`; attribute
+        `samples` counts the samples.
 
     Raises:
-        ObservationError: If there is no batch, or a batch cannot be observed.
+        ObservationError: If there is no batch, a batch cannot be observed, or iterating over the data would disturb
+            another iteration that may be under way.
 
     Example:
         >>> from reluscope_plugins import patterns
@@ -96,11 +100,11 @@ def measure_states(
     _check_data(data)
     affine = any("affine" in metric.needs for metric in chosen)
     target_device = _device(model, device)
-    total = len(data) if isinstance(data, Sized) else None
+    total = length(data)
     states: list[Any] = [None] * len(chosen)
-    with _generators_kept(data), preserved(model, training=training):
+    with preserved(model, training=training), one_pass(data) as batches:
         index = 0
-        for batch in data:  # not enumerate, which holds on to the last batch
+        for batch in batches:  # not enumerate, which holds on to the last batch
             x, y = _split(batch, index)
             with _blame(None, lab, f"batch {index}"):
                 observation = observe(model, _move(x, target_device), target=_move(y, target_device), affine=affine)
@@ -123,15 +127,18 @@ def assemble(metrics: Sequence[Metric], states: Sequence[Any], *, lab: Lab | Non
         lab: Where the plugin is looked up that an error names.
 
     Returns:
-        One variable for each metric.
+        One variable for each metric, and the coordinates `site`, `activation(site)` and `smooth(site)`.
     """
     from reluscope import schema
 
-    arrays = []
+    layout = states[0]["sites"]
+    arrays: list[xr.DataArray | xr.Dataset] = [xr.Dataset(coords=coordinates(layout, per_unit=False))]
     for metric, state in zip(metrics, states, strict=True):
         with _blame(metric, lab, "at the end"):
             arrays.append(metric.finish(state))
     dataset = xr.merge(arrays, join="outer", compat="equals", combine_attrs="drop_conflicts")
+    if dataset["site"].values.tolist() != list(layout):  # a metric that labels by hand has them in another order
+        dataset = dataset.sel(site=list(layout))
     dataset.attrs = {"samples": states[0]["samples"]}
     schema.validate(dataset)
     return dataset
@@ -217,19 +224,6 @@ def _move(value: Any, device: torch.device | None) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_move(item, device) for item in value)
     return value
-
-
-@contextmanager
-def _generators_kept(data: Any) -> Iterator[None]:
-    # A loader that shuffles by a generator of its own may be the one that training draws from.
-    holders = (data, getattr(data, "sampler", None), getattr(getattr(data, "batch_sampler", None), "sampler", None))
-    found = {id(g): g for g in (getattr(holder, "generator", None) for holder in holders)}
-    generators = [(g, g.get_state()) for g in found.values() if isinstance(g, torch.Generator)]
-    try:
-        yield
-    finally:
-        for generator, state in generators:
-            generator.set_state(state)
 
 
 @contextmanager

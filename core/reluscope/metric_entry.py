@@ -16,8 +16,33 @@ if TYPE_CHECKING:
 
     from reluscope.observation import Observation
 
-NEEDS = frozenset({"patterns", "affine", "weights", "targets", "step"})
-"""What a metric may say that it needs."""
+NEEDS = frozenset({"patterns", "affine", "weights", "targets"})
+"""What a metric may say that it needs.
+
+The kernel acts on two of them: with `"affine"` the forward pass keeps its graph, so that the observation has the local
+affine map; with `"targets"` a batch without labels is refused before the metric sees it. `"patterns"` and `"weights"`
+are there in every observation, and tell a reader what the metric looks at.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """A mean of whole numbers, kept as their sum: what a metric's function returns where no rounding may come in.
+
+    Attributes:
+        total: Sum of whole numbers: a number, or one for each unit `(unit, ...)`, as an array or a tensor.
+        of: How many were added up: samples, or rows of a site.
+
+    Example:
+        >>> @metric(dims=("unit",), minimum=0.0, maximum=1.0)
+        ... def firing_rate(observation):
+        ...     "Share of samples on which each unit is active."
+        ...     active = {site: observation.pattern[site] == 1 for site in observation.sites}
+        ...     return {site: Count(rows.sum(0), of=len(rows)) for site, rows in active.items()}
+    """
+
+    total: Any
+    of: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,14 +168,15 @@ def metric(
     """Declare a metric: decorates a function on an observation, or a class with `measure`, `merge` and `finish`.
 
     A function's values are averaged over samples. It returns a mapping from site to values where dims hold `site` or
-    `unit`, else a number. Keyword-only arguments (of the function, or of the class's constructor) are its parameters.
+    `unit`, else a number; a value may be a `Count`, which is averaged without rounding. Keyword-only arguments (of the
+    function, or of the class's constructor) are its parameters.
 
     Args:
         dims: Dims of the result.
         units: Units of the result, `"1"` where pure.
         minimum: Least value it can take.
         maximum: Greatest value it can take.
-        needs: What it needs of an observation beside patterns: `"affine"`, `"targets"`, `"weights"`, `"step"`.
+        needs: What it needs of an observation beside patterns: see `NEEDS`.
 
     Returns:
         A decorator that turns the definition into a `Metric` of the same name.

@@ -16,6 +16,7 @@ import xarray as xr
 
 from reluscope.errors import ObservationError, PluginError, nearest
 from reluscope.labelling import check_values, label, plain_fault, to_numpy
+from reluscope.metric_entry import Count
 
 if TYPE_CHECKING:
     from reluscope.entries import Metric
@@ -181,8 +182,7 @@ def _weigh(metric: Metric, returned: Any, observation: Observation) -> dict[str,
                 f"metric {metric.name!r}: got a mapping, but its dims {metric.dims} hold neither 'site' nor 'unit'; "
                 "return one value or declare the dim"
             )
-        weight = int(observation.samples)
-        return {"": [to_numpy(metric, "", returned) * weight, weight]}
+        return {"": _total(metric, "", returned, int(observation.samples))}
     if not isinstance(returned, Mapping):
         raise PluginError(
             f"metric {metric.name!r}: got {type(returned).__name__}, expected a mapping from site to values for dims "
@@ -194,8 +194,28 @@ def _weigh(metric: Metric, returned: Any, observation: Observation) -> dict[str,
             raise PluginError(f"metric {metric.name!r}: unknown site {site!r}. {nearest(str(site), observation.sites)}")
         rows = int(observation.preactivation[site].shape[0])
         if value is not None:
-            sums[site] = [to_numpy(metric, site, value) * rows, rows]
+            sums[site] = _total(metric, site, value, rows)
     return sums
+
+
+def _total(metric: Metric, site: str, value: Any, rows: int) -> list[Any]:
+    if not isinstance(value, Count):
+        return [to_numpy(metric, site, value) * rows, rows]
+    total = to_numpy(metric, site, value.total)
+    whole = total.astype(np.int64) if (np.abs(total) < 2**53).all() else None
+    if (
+        whole is None
+        or (whole != total).any()
+        or isinstance(value.of, bool)
+        or value.of != int(value.of)
+        or value.of < 1
+    ):
+        where = f" at site {site!r}" if site else ""
+        raise PluginError(
+            f"metric {metric.name!r}: got {value!r:.80}{where}, expected whole numbers, and how many they are the sum "
+            "of; return the mean itself for what is not counted"
+        )
+    return [whole, int(value.of)]
 
 
 def _add(metric: Metric, key: str, first: Any, second: Any) -> Any:

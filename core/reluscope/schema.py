@@ -22,6 +22,12 @@ SWEPT = frozenset({"seed", "learning_rate"})
 GROWING = ("step", "epoch")
 """The dims along which a run grows."""
 
+LABELS = {
+    **{dim: (dim,) for dim in ("step", "epoch", "seed", "learning_rate", "site", "class")},
+    "unit": ("unit_site", "neuron"),
+}
+"""Dim to the coordinates along it that it must have; a dim of a sweep must have its own."""
+
 RESERVED = frozenset(
     "_FillValue missing_value scale_factor add_offset _Unsigned coordinates dtype _Encoding CLASS NAME DIMENSION_LIST "
     "REFERENCE_LIST _Netcdf4Dimid _Netcdf4Coordinates _NCProperties _nc3_strict".split()
@@ -32,8 +38,9 @@ RESERVED = frozenset(
 def validate(tree: xr.DataTree | xr.Dataset) -> None:
     """Check that results are labelled as the schema demands.
 
-    Every data variable has `long_name` and `units`, known dims, and numbers, bools or fixed-width text. The root of a
-    tree says which schema it follows and where it comes from.
+    Every variable, coordinates included, has `long_name` and `units`, known dims, and numbers, bools or fixed-width
+    text; NaN marks what is missing, infinities are refused. Dims have the coordinates of `LABELS`. The root of a tree
+    says which schema it follows and where it comes from.
 
     Args:
         tree: A whole archive, or the data set of one group. A data set names dims of its own in the attribute
@@ -48,13 +55,13 @@ def validate(tree: xr.DataTree | xr.Dataset) -> None:
         ...
         reluscope.errors.SchemaError: variable '/loss' has no 'long_name'; expected text, such as ...
     """
-    allowed = DIMS | set(sweep_dims(tree.attrs))
+    swept = sweep_dims(tree.attrs)
     if isinstance(tree, xr.Dataset):
-        _validate_group(tree, "/", allowed)
+        _validate_group(tree, "/", swept)
         return
     _validate_root(tree.attrs)
     for node in tree.subtree:
-        _validate_group(node.to_dataset(inherit=False), node.path, allowed)
+        _validate_group(node.to_dataset(inherit=False), node.path, swept)
 
 
 def check_version(version: object) -> None:
@@ -131,9 +138,9 @@ def _validate_root(attrs: Mapping[Any, Any]) -> None:
         raise SchemaError("provenance: expected a JSON object; the file is damaged")
 
 
-def _validate_group(data: xr.Dataset, path: str, allowed: Iterable[str]) -> None:
+def _validate_group(data: xr.Dataset, path: str, swept: Iterable[str]) -> None:
     prefix = path.rstrip("/") + "/"
-    allowed = set(allowed)
+    allowed = DIMS | set(swept)
     _validate_attrs(data.attrs, f"group {path!r}")
     for name, variable in data.variables.items():
         where = f"variable {prefix + str(name)!r}"
@@ -146,14 +153,28 @@ def _validate_group(data: xr.Dataset, path: str, allowed: Iterable[str]) -> None
                     f"{where} has the dim {dim!r}; expected one of {', '.join(sorted(allowed))}, or a dim of the sweep "
                     "(root attribute sweep_dims)"
                 )
-        if name in data.coords:
-            continue
-        if name in allowed or name in data.dims:
+        if name not in data.coords and (name in allowed or name in data.dims):
             raise SchemaError(f"{where} has the name of a dim; rename it, or make it a coordinate")
-        for key, example in (("long_name", "'share of dead units'"), ("units", "'1' where it is a pure number")):
-            if not isinstance(variable.attrs.get(key), str) or not variable.attrs[key]:
-                got = "has no" if key not in variable.attrs else f"has the wrong {variable.attrs[key]!r:.40} as"
-                raise SchemaError(f"{where} {got} {key!r}; expected text, such as {example}")
+        _validate_label(variable.attrs, where)
+        if variable.dtype.kind == "f" and np.isinf(variable.values).any():
+            raise SchemaError(f"{where} holds an infinite value; expected finite numbers, or NaN for what is missing")
+    _validate_coordinates(data, path, {**{dim: (dim,) for dim in swept}, **LABELS})
+
+
+def _validate_coordinates(data: xr.Dataset, path: str, labels: Mapping[str, tuple[str, ...]]) -> None:
+    for dim in map(str, data.dims):
+        for name in labels.get(dim, ()):
+            if name not in data.coords or data.coords[name].dims != (dim,):
+                raise SchemaError(
+                    f"group {path!r}: the dim {dim!r} has no labels; add the coordinate {name!r} along it"
+                )
+
+
+def _validate_label(attrs: Mapping[Any, Any], where: str) -> None:
+    for key, example in (("long_name", "'share of dead units'"), ("units", "'1' where it is a pure number")):
+        if not isinstance(attrs.get(key), str) or not attrs[key].strip():
+            got = "has no" if key not in attrs else f"has the wrong {attrs[key]!r:.40} as"
+            raise SchemaError(f"{where} {got} {key!r}; expected text, such as {example}")
 
 
 def _validate_name(name: Hashable, where: str) -> None:

@@ -36,7 +36,7 @@ def good(tmp_path: Path) -> Path:
                 "rate": (("epoch", "site"), rng.random((40, 60)), {**LABEL, "long_name": "ü"}),
                 "dead": (("epoch", "site"), rng.random((40, 60)) > 0.5, LABEL),
             },
-            {"epoch": np.arange(40), "site": np.array([f"é{i}" for i in range(60)])},
+            {"epoch": ("epoch", np.arange(40), LABEL), "site": ("site", [f"é{i}" for i in range(60)], LABEL)},
         )
         writer.append("epoch", data, {"seed": 3})
         writer.finish()

@@ -6,6 +6,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import reluscope as rs
 from reluscope import measurement, random_state
-from reluscope.entries import Metric
+from reluscope.entries import Dataset, Metric
 from reluscope.errors import ObservationError, PluginError, UnknownNameError
 from reluscope.measurement import assemble, measure_states
 from reluscope.observation import Observation
-from reluscope_plugins import geometry, patterns, performance
+from reluscope_plugins import architectures, geometry, patterns, performance, procedures, schedulers
 
 LAB = rs.Lab(plugins=[patterns, geometry, performance])
 ALL = list(LAB.metrics)
@@ -220,6 +221,72 @@ def test_smooth_networks_are_measured_and_flagged() -> None:
     assert dataset.smooth.item() is True
     with pytest.raises(ObservationError, match=r"metric 'affine_rank'.*gelu"):
         rs.measure(nn.Sequential(nn.Linear(4, 3), nn.GELU()), [batches()[0][0]], "affine_rank", lab=LAB)
+
+
+@pytest.mark.parametrize("metric", ["firing_rate", "loss", "dead_units"])
+def test_sites_are_told_whatever_is_measured(metric: str, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 3), nn.ReLU())
+    dataset = rs.measure(model, batches(), metric, lab=LAB)
+    with rs.Watch(model, metric, batches(), archive=tmp_path / "run.nc", lab=LAB):
+        pass
+    for found in (dataset, rs.open_archive(tmp_path / "run.nc")["watch"].to_dataset()):
+        assert found.site.values.tolist() == ["1#0", "3#0"]
+        assert found.activation.values.tolist() == ["gelu", "relu"]
+        assert found.smooth.values.tolist() == [True, False]
+        assert found.smooth.dims == found.activation.dims == ("site",)
+        assert all(found[name].attrs["units"] == "1" and found[name].attrs["long_name"] for name in found.coords)
+
+
+def test_an_archive_of_train_tells_what_is_smooth(tmp_path: Path) -> None:
+    x, y = joined(batches((30,)))[0]
+
+    def unnamed(split: str, root: object) -> TensorDataset:
+        return TensorDataset(x, y)
+
+    class Plain:
+        @staticmethod
+        @rs.hookimpl
+        def reluscope_datasets() -> list[Dataset]:
+            return [Dataset(name="unnamed", summary="Plain", definition=unnamed, licence="CC0-1.0", source="a seed")]
+
+    plugins = [patterns, performance, architectures, schedulers, procedures, Plain()]
+    recipe = {
+        "title": "One metric of units",
+        "procedure": "train",
+        "epochs": 1,
+        "dataset": {"name": "unnamed"},
+        "architecture": {"name": "mlp", "widths": [4, 5, 3], "activation": "gelu"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        "scheduler": {"name": "constant"},
+        "metrics": [{"name": "firing_rate"}],
+        "sweep": {"seed": [0, 1]},
+    }
+    rs.run(recipe, out=tmp_path / "run.nc", lab=rs.Lab(plugins=plugins))
+    tree = rs.open_archive(tmp_path / "run.nc")
+    assert tree["epoch"].smooth.values.tolist() == [True]
+    assert tree["epoch"].activation.values.tolist() == ["gelu"]
+    assert tree["epoch"].site.values.tolist() == sorted(set(tree["epoch"].unit_site.values.tolist()))
+    assert tree["epoch"].firing_rate.dims == ("seed", "epoch", "unit")
+    assert tree["data"]["class"].values.tolist() == ["0", "1", "2"]
+    assert all(node.coords[name].attrs["units"] for node in tree.subtree for name in node.coords)
+
+
+def test_sites_keep_their_order_where_a_metric_labels_by_hand(model: nn.Module) -> None:
+    class by_hand:
+        def measure(self, observation: Observation) -> int:
+            return 1
+
+        def merge(self, first: int, second: int) -> int:
+            return 1
+
+        def finish(self, state: int) -> xr.DataArray:
+            return xr.DataArray([1.0, 2.0], {"site": ["5#0", "2#0"]}, ["site"])
+
+    entry = Metric(name="by_hand", summary="By hand", definition=by_hand, dims=("site",))
+    dataset = rs.measure(model, batches(), [entry, performance.loss])
+    assert dataset.site.values.tolist() == ["2#0", "5#0"]
+    assert dataset.by_hand.values.tolist() == [2.0, 1.0]
+    assert dataset.site.attrs["long_name"]
 
 
 X = torch.ones(2, 4)

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from reluscope.entries import Metric, metric
+from reluscope.entries import Count, Metric, metric
 from reluscope.errors import ObservationError, PluginError
 from reluscope.observation import Observation, observe
 
@@ -285,3 +285,36 @@ def test_errors_of_an_observation_name_the_metric(model: nn.Module) -> None:
         curious(observe(model, inputs(2)))
     with pytest.raises(PluginError, match="metric 'made': measure raised UnknownNameError: unknown site"):
         made(lambda o: o.preactivation["1#7"].mean())(observe(model, inputs(2)))
+
+
+def test_counts_are_divided_once(model: nn.Module) -> None:
+    counted = made(lambda observation: {"1#0": Count(torch.ones(4), of=49)}, dims=("unit",))
+    state = None
+    for _ in range(49):
+        state = counted.merge(state, counted.measure(observe(model, inputs(1))))
+    assert state["value"]["1#0"][0].dtype == np.int64
+    assert counted.finish(state).values[:4].tolist() == [1 / 49] * 4
+    assert made(lambda observation: Count(3, of=7))(observe(model, inputs(1))).item() == 3 / 7
+
+
+@pytest.mark.parametrize(
+    "count", [Count(0.5, 1), Count(float("nan"), 1), Count(2.0**60, 1), Count(1, 0), Count(1, 1.5)]
+)
+def test_what_is_no_count(count: Count, model: nn.Module) -> None:
+    with pytest.raises(PluginError, match=r"metric 'made': got Count.*expected whole numbers"):
+        made(lambda observation: count).measure(observe(model, inputs(1)))
+
+
+def test_labels_that_the_schema_demands(model: nn.Module) -> None:
+    assert mean_logit(observe(model, inputs(5)))["class"].values.tolist() == [0, 1]
+    unlabelled = class_form(finish=lambda self, state: xr.DataArray(np.zeros(6), dims=["unit"]), dims=("unit",))
+    with pytest.raises(PluginError, match="dim 'unit' has no coordinate 'unit_site'"):
+        unlabelled(observe(model, inputs(5)))
+    strange = class_form(finish=lambda self, state: xr.DataArray([1.0], {"site": ["9#0"]}, ["site"]), dims=("site",))
+    with pytest.raises(PluginError, match="unknown site '9#0' in site"):
+        strange(observe(model, inputs(5)))
+
+
+def test_needs_are_those_that_something_supplies() -> None:
+    with pytest.raises(PluginError, match="unknown need 'step'"):
+        made(lambda observation: 1.0, needs=frozenset({"step"}))

@@ -8,6 +8,7 @@ from reluscope.errors import SchemaError
 from reluscope.schema import SCHEMA_VERSION, validate
 
 LABEL = {"long_name": "loss", "units": "1"}
+EPOCH = {"epoch": ("epoch", [0], LABEL)}
 ROOT = {
     "schema_version": SCHEMA_VERSION,
     "Conventions": "CF-1.12",
@@ -19,7 +20,7 @@ ROOT = {
 
 def group(**changes: object) -> xr.Dataset:
     attrs = {**LABEL, **changes}
-    return xr.Dataset({"loss": ("epoch", [0.5], {k: v for k, v in attrs.items() if v is not None})}, {"epoch": [0]})
+    return xr.Dataset({"loss": ("epoch", [0.5], {k: v for k, v in attrs.items() if v is not None})}, EPOCH)
 
 
 def tree(data: xr.Dataset | None = None, **changes: object) -> xr.DataTree:
@@ -30,15 +31,45 @@ def tree(data: xr.Dataset | None = None, **changes: object) -> xr.DataTree:
 def test_a_labelled_tree_is_valid() -> None:
     validate(tree())
     validate(group())
-    validate(tree(group().expand_dims("scheduler").assign_coords(scheduler=np.array(["zwölf"]))))
+    validate(tree(group().expand_dims("scheduler").assign_coords(scheduler=("scheduler", ["zwölf"], LABEL))))
+    validate(group().assign(loss=("epoch", [np.nan], LABEL)))
     validate(xr.DataTree.from_dict({"/": xr.Dataset(attrs=ROOT), "/nothing": xr.Dataset()}))
 
 
 @pytest.mark.parametrize("key", ["long_name", "units"])
-@pytest.mark.parametrize("value", [None, 3, ""])
+@pytest.mark.parametrize("value", [None, 3, "", " "])
 def test_every_variable_has_text_as_name_and_units(key: str, value: object) -> None:
     with pytest.raises(SchemaError, match=rf"'/epoch/loss' .*'{key}'"):
         validate(tree(group(**{key: value})))
+    coordinate = {"epoch": ("epoch", [0], {k: v for k, v in {**LABEL, key: value}.items() if v is not None})}
+    with pytest.raises(SchemaError, match=rf"'/epoch/epoch' .*'{key}'"):
+        validate(tree(group().assign_coords(coordinate)))
+
+
+@pytest.mark.parametrize("dim", ["site", "step", "epoch", "class", "seed", "learning_rate", "scheduler"])
+def test_dims_have_labels(dim: str) -> None:
+    data = group().drop_vars("epoch").rename(epoch=dim)
+    with pytest.raises(SchemaError, match=rf"'/epoch': the dim '{dim}' has no labels; add the coordinate '{dim}'"):
+        validate(tree(data))
+    validate(tree(data.assign_coords({dim: (dim, [0], LABEL)})))
+
+
+@pytest.mark.parametrize("missing", ["unit_site", "neuron"])
+def test_units_are_labelled_by_site_and_neuron(missing: str) -> None:
+    labels = {"unit_site": ("unit", ["relu#0"], LABEL), "neuron": ("unit", [0], LABEL)}
+    data = xr.Dataset({"rate": ("unit", [0.5], LABEL)}, labels)
+    validate(data)
+    with pytest.raises(SchemaError, match=f"the dim 'unit' has no labels; add the coordinate '{missing}'"):
+        validate(data.drop_vars(missing))
+    scalar = ((), "relu#0" if missing == "unit_site" else 0, LABEL)
+    with pytest.raises(SchemaError, match=f"add the coordinate '{missing}' along it"):
+        validate(data.drop_vars(missing).assign_coords({missing: scalar}))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinities_are_refused(value: float) -> None:
+    with pytest.raises(SchemaError, match="'/epoch/loss' holds an infinite value"):
+        validate(tree(group().assign(loss=("epoch", [value], LABEL))))
 
 
 def test_an_unknown_dim_is_named() -> None:
@@ -49,10 +80,10 @@ def test_an_unknown_dim_is_named() -> None:
 
 
 def test_a_variable_does_not_share_the_name_of_a_dim() -> None:
-    data = xr.Dataset({"learning_rate": ("epoch", [0.1], LABEL)}, {"epoch": [0]})
+    data = xr.Dataset({"learning_rate": ("epoch", [0.1], LABEL)}, EPOCH)
     with pytest.raises(SchemaError, match="'/epoch/learning_rate' has the name of a dim"):
         validate(tree(data))
-    validate(tree(group().assign_coords(step=("epoch", [10]))))
+    validate(tree(group().assign_coords(step=("epoch", [10], LABEL))))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +103,7 @@ def test_other_dtypes_are_refused(values: np.ndarray) -> None:
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i1", "i8", "u1", "u8", "?", "U3"])
 def test_numbers_bools_and_text_are_taken(dtype: str) -> None:
-    validate(tree(xr.Dataset({"loss": ("epoch", np.zeros(1, dtype), LABEL)})))
+    validate(tree(xr.Dataset({"loss": ("epoch", np.zeros(1, dtype), LABEL)}, EPOCH)))
 
 
 @pytest.mark.parametrize("missing", ["schema_version", "Conventions", "history", "provenance"])

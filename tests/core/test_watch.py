@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import multiprocessing
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Sampler, Subset, TensorDataset
 
 import reluscope as rs
 from reluscope.errors import ArchiveError, ObservationError, RecipeError
@@ -85,6 +88,157 @@ def test_training_takes_the_same_path_bit_for_bit(every: int | str, own: bool, t
     for part in ("trace", "state", "rng"):
         assert watched[part] == without[part]
     assert watched["dataset"].sizes["step"] == {1: 5, 2: 3, "1 epoch": 3}[every]
+
+
+class Counting(Sampler[int]):
+    """Shuffles by a generator and a count of its own, as samplers of others do."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.rng, self.passes = size, np.random.default_rng(0), 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        self.passes += 1
+        order = self.rng.permutation(self.size).tolist()
+        return iter(order if self.passes % 2 else order[::-1])
+
+
+class Jittered(TensorDataset):
+    """Moves its samples by a generator and a count of its own."""
+
+    def __init__(self, *tensors: Tensor) -> None:
+        super().__init__(*tensors)
+        self.rng, self.calls = np.random.default_rng(0), 0
+
+    def __getitem__(self, index: Any) -> Any:
+        x, y = super().__getitem__(index)
+        self.calls += 1
+        return x + self.rng.normal() + self.calls / 100, y
+
+
+class Stream(IterableDataset[Any]):
+    """Begins anew in another order at each pass."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
+        x, y = data()[:]
+        order = torch.randperm(12, generator=torch.Generator().manual_seed(self.passes))
+        yield from zip(x[order] + torch.rand(()), y[order], strict=True)
+
+
+class Around:
+    """Somebody's own iterable around a loader."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
+def loaders(kind: str) -> Any:
+    generator = torch.Generator().manual_seed(5)
+    if kind == "stream":
+        return DataLoader(Stream(), batch_size=6)
+    if kind == "persistent stream":
+        return DataLoader(Stream(), batch_size=6, num_workers=1, persistent_workers=True)
+    if kind == "sampler":
+        return DataLoader(data(), batch_size=6, sampler=Counting(12))
+    if kind == "data set":
+        return DataLoader(Subset(Jittered(*data()[:]), list(range(12))), batch_size=6)
+    if kind == "wrapped":
+        return Around(DataLoader(data(), batch_size=6, shuffle=True, generator=generator))
+    shuffled = {"shuffle": True, "generator": generator if "generator" in kind else None}
+    persistent = kind.startswith("persistent")
+    return DataLoader(data(), batch_size=6, num_workers=1, persistent_workers=persistent, **shuffled)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["workers", "persistent", "persistent generator", "persistent stream", "stream", "sampler", "data set", "wrapped"],
+)
+def test_the_loader_that_training_draws_from_is_left_alone(kind: str) -> None:
+    def run(watched: bool) -> tuple[list[Any], Any]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, loader = network(), loaders(kind)
+            watch = rs.Watch(model, "loss", loader, every=1, lab=LAB) if watched else None
+            trace = []
+            with watch or contextlib.nullcontext():
+                for _ in range(2):
+                    for x, y in loader:
+                        loss = functional.cross_entropy(model(x.float()), y)
+                        model.zero_grad()
+                        loss.backward()
+                        with torch.no_grad():
+                            for parameter in model.parameters():
+                                parameter -= 0.1 * parameter.grad
+                        trace.append((x.tolist(), loss.item()))
+                        if watch:
+                            watch.step()
+            return trace, [value.tolist() for value in (*model.state_dict().values(), torch.get_rng_state())]
+
+    before = set(multiprocessing.active_children())
+    watched = run(True)
+    assert watched == run(False)
+    assert len(watched[0]) == 4
+    gc.collect()
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_workers_of_a_measurement_that_fails_are_gone() -> None:
+    loader = loaders("persistent")
+    with pytest.raises(ObservationError, match="batch 0") as caught:
+        rs.measure(nn.Sequential(nn.Linear(9, 3), nn.ReLU()), loader, "loss", lab=LAB)
+    assert caught.value is not None  # its traceback holds on to the frames
+    assert not multiprocessing.active_children()
+    assert loader._iterator is None
+
+
+class Selfish(Stream):
+    """Is its own iterator."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.rows = iter(list(zip(*data()[:], strict=True)))
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.rows)
+
+
+class Endless(Counting):
+    """Holds what cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(12)
+        self.order = (index for index in range(12))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (lambda: DataLoader(Selfish(), batch_size=6), "data set Selfish is its own iterator.*generator"),
+        (lambda: DataLoader(data(), sampler=Endless()), "sampler BatchSampler cannot be copied.*measure through"),
+        (lambda: Around(loaders("persistent")), "Around wraps a DataLoader with persistent_workers=True.*pass that"),
+    ],
+)
+def test_what_cannot_be_left_alone_is_refused(source: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ObservationError, match=message), rs.Watch(network(), "loss", source(), lab=LAB):
+        pass
+
+
+def test_a_stream_has_no_length() -> None:
+    told: list[Any] = []
+    rs.measure(network(), DataLoader(Stream(), batch_size=6), "loss", lab=LAB, progress=lambda *done: told.append(done))
+    assert told == [(1, None), (2, None)]
+    loader = DataLoader(Selfish(), batch_size=6, num_workers=1)  # each worker has a data set of its own
+    assert rs.measure(network(), loader, "loss", lab=LAB).attrs["samples"] == 12
+    assert rs.measure(network(), iter(DataLoader(Selfish(), batch_size=6)), "loss", lab=LAB).attrs["samples"] == 12
 
 
 def test_values_are_those_of_measure_at_that_step() -> None:

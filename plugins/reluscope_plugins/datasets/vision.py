@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,150 +22,77 @@ from reluscope_plugins.datasets.splits import choose
 UNREADABLE = (RuntimeError, OSError, ValueError, AssertionError, TypeError, LookupError, EOFError)
 
 
-def mnist(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    split_seed: int = 0,
-    normalise: bool = True,
-    download: bool = False,
-) -> Samples:
-    """Load MNIST: 60,000 + 10,000 handwritten digits of 28 x 28 pixels.
-
-    Args:
-        split: `"train"` (90 % of the official training set), `"validation"` (the other 10 %) or `"test"`.
-        root: Folder that holds `MNIST/raw`; None looks where RELUSCOPE_DATA points.
-        split_seed: Seed of the permutation that divides training from validation.
-        normalise: Whether the declared mean and standard deviation are applied; if not, values lie within 0..1.
-        download: Whether to fetch the data if they are not there.
-
-    Returns:
-        Images (sample, 1, 28, 28) and labels.
-
-    References:
-        LeCun, Cortes and Burges 1998, The MNIST database.
-    """
-    return _load("mnist", "MNIST", "MNIST/raw", split, root, split_seed, normalise, download)
+READERS = {
+    "mnist": ("MNIST", "MNIST/raw"),
+    "fashion_mnist": ("FashionMNIST", "FashionMNIST/raw"),
+    "cifar10": ("CIFAR10", "cifar-10-batches-py"),
+    "cifar100": ("CIFAR100", "cifar-100-python"),
+}
+"""Name of a data set to torchvision's class, and to where that looks below the root."""
 
 
-def fashion_mnist(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    split_seed: int = 0,
-    normalise: bool = True,
-    download: bool = False,
-) -> Samples:
-    """Load Fashion-MNIST: 60,000 + 10,000 pieces of clothing of 28 x 28 pixels.
+def _loader(name: str) -> Callable[..., Samples]:
+    def load(
+        split: str,
+        root: str | Path | None = None,
+        *,
+        split_seed: int = 0,
+        normalise: bool = True,
+        download: bool = False,
+    ) -> Samples:
+        """Load one split of the images and labels.
 
-    Args:
-        split: `"train"` (90 % of the official training set), `"validation"` (the other 10 %) or `"test"`.
-        root: Folder that holds `FashionMNIST/raw`; None looks where RELUSCOPE_DATA points.
-        split_seed: Seed of the permutation that divides training from validation.
-        normalise: Whether the declared mean and standard deviation are applied; if not, values lie within 0..1.
-        download: Whether to fetch the data if they are not there.
+        The official files of CIFAR are pickles; torchvision reads them only if their checksums are the published ones.
 
-    Returns:
-        Images (sample, 1, 28, 28) and labels.
+        Args:
+            split: `"train"` (90 % of the official training set), `"validation"` (the other 10 %) or `"test"`.
+            root: Folder that holds the files of `READERS`; None looks where RELUSCOPE_DATA points.
+            split_seed: Seed of the permutation that divides training from validation.
+            normalise: Whether the declared mean and standard deviation are applied; if not, values lie within 0..1.
+            download: Whether to fetch the data if they are not there.
 
-    References:
-        Xiao, Rasul and Vollgraf 2017, Fashion-MNIST.
-    """
-    return _load("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", split, root, split_seed, normalise, download)
+        Returns:
+            Images (sample, channel, height, width) and labels.
 
+        Raises:
+            RecipeError: If a parameter does not fit.
+            ReluscopeError: If the files are missing or damaged.
+        """
+        for parameter, value in (("download", download), ("normalise", normalise)):
+            if not isinstance(value, bool):
+                raise RecipeError(f"dataset {name!r}: {parameter} is {value!r}, expected true or false")
+        images, labels = _read(name, data_folder(name, root), split != "test", download)
+        card = KNOWN[name]
+        if len(images) != len(labels) or tuple(images.shape[1:]) != card.shape:
+            raise ReluscopeError(
+                f"dataset {name!r}: got {len(images)} images of shape {tuple(images.shape[1:])} and {len(labels)} "
+                f"labels, expected as many labels as images of shape {card.shape}; the files are damaged: fetch them "
+                "anew"
+            )
+        if split == "test":
+            if not len(images):
+                raise ReluscopeError(f"dataset {name!r}: the test files hold no images; fetch them anew")
+        else:
+            chosen = choose(split, len(images), split_seed, dataset=name)
+            images, labels = images[chosen], labels[chosen]
+        mean, std = (card.mean, card.std) if normalise else ((), ())
+        scaled = images.to(torch.float32).div_(255)
+        if normalise:
+            scaled = standardise(scaled, mean, std)
+        return Samples(scaled, labels, name=name, classes=card.classes, mean=mean, std=std)
 
-def cifar10(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    split_seed: int = 0,
-    normalise: bool = True,
-    download: bool = False,
-) -> Samples:
-    """Load CIFAR-10: 50,000 + 10,000 photographs of 32 x 32 pixels, 10 classes.
-
-    The official files are pickles; torchvision reads them only if their checksums are the published ones.
-
-    Args:
-        split: `"train"` (90 % of the official training set), `"validation"` (the other 10 %) or `"test"`.
-        root: Folder that holds `cifar-10-batches-py`; None looks where RELUSCOPE_DATA points.
-        split_seed: Seed of the permutation that divides training from validation.
-        normalise: Whether the declared mean and standard deviation are applied; if not, values lie within 0..1.
-        download: Whether to fetch the data if they are not there.
-
-    Returns:
-        Images (sample, 3, 32, 32) and labels.
-
-    References:
-        Krizhevsky 2009, Learning multiple layers of features from tiny images.
-    """
-    return _load("cifar10", "CIFAR10", "cifar-10-batches-py", split, root, split_seed, normalise, download)
-
-
-def cifar100(
-    split: str,
-    root: str | Path | None = None,
-    *,
-    split_seed: int = 0,
-    normalise: bool = True,
-    download: bool = False,
-) -> Samples:
-    """Load CIFAR-100: 50,000 + 10,000 photographs of 32 x 32 pixels, 100 classes.
-
-    The official files are pickles; torchvision reads them only if their checksums are the published ones.
-
-    Args:
-        split: `"train"` (90 % of the official training set), `"validation"` (the other 10 %) or `"test"`.
-        root: Folder that holds `cifar-100-python`; None looks where RELUSCOPE_DATA points.
-        split_seed: Seed of the permutation that divides training from validation.
-        normalise: Whether the declared mean and standard deviation are applied; if not, values lie within 0..1.
-        download: Whether to fetch the data if they are not there.
-
-    Returns:
-        Images (sample, 3, 32, 32) and labels.
-
-    References:
-        Krizhevsky 2009, Learning multiple layers of features from tiny images.
-    """
-    return _load("cifar100", "CIFAR100", "cifar-100-python", split, root, split_seed, normalise, download)
+    load.__name__ = load.__qualname__ = name
+    return load
 
 
-def _load(
-    name: str,
-    reader: str,
-    layout: str,
-    split: str,
-    root: str | Path | None,
-    split_seed: int,
-    normalise: bool,
-    download: bool,
-) -> Samples:
-    for parameter, value in (("download", download), ("normalise", normalise)):
-        if not isinstance(value, bool):
-            raise RecipeError(f"dataset {name!r}: {parameter} is {value!r}, expected true or false")
-    images, labels = _read(name, reader, data_folder(name, root), layout, split != "test", download)
-    card = KNOWN[name]
-    if len(images) != len(labels) or tuple(images.shape[1:]) != card.shape:
-        raise ReluscopeError(
-            f"dataset {name!r}: got {len(images)} images of shape {tuple(images.shape[1:])} and {len(labels)} labels, "
-            f"expected as many labels as images of shape {card.shape}; the files are damaged: fetch them anew"
-        )
-    if split == "test":
-        if not len(images):
-            raise ReluscopeError(f"dataset {name!r}: the test files hold no images; fetch them anew")
-    else:
-        chosen = choose(split, len(images), split_seed, dataset=name)
-        images, labels = images[chosen], labels[chosen]
-    mean, std = (card.mean, card.std) if normalise else ((), ())
-    scaled = images.to(torch.float32).div_(255)
-    if normalise:
-        scaled = standardise(scaled, mean, std)
-    return Samples(scaled, labels, name=name, classes=card.classes, mean=mean, std=std)
+mnist = _loader("mnist")
+fashion_mnist = _loader("fashion_mnist")
+cifar10 = _loader("cifar10")
+cifar100 = _loader("cifar100")
 
 
-def _read(
-    name: str, reader: str, folder: Path, layout: str, train: bool, download: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(name: str, folder: Path, train: bool, download: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    reader, layout = READERS[name]
     try:
         with warnings.catch_warnings():
             # The official CIFAR pickles are of 2009: their dtypes say align=0 where numpy 2.4 wants False.

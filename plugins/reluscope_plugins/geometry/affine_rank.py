@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from reluscope.entries import metric
+from reluscope.entries import Count, metric
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
 
 
 @metric(dims=(), units="1", minimum=0.0, needs={"affine"})
-class affine_rank:
+def affine_rank(observation: Observation, *, rtol: float | None = None) -> Count:
     r"""Rank of the local affine map from input to output, mean over samples.
 
     $\frac{1}{N} \sum_n \operatorname{rank} W_{R(x_n)}$ with $f(y) = W_R y + b_R$ on the piece $R$ that holds $x_n$. The
@@ -22,49 +22,16 @@ class affine_rank:
     `sample * out * in * min(out, in)` beside the passes that form it, `min(out, in)` of them.
 
     Args:
+        observation: One batch, with the affine map.
         rtol: Relative tolerance; None takes NumPy's, `max(out, in)` times the rounding unit of the dtype.
+
+    Returns:
+        The sum of the ranks, of all samples.
 
     References:
         Johansson 2022, section 2.2.1 and eq. 2.3.
     """
+    from reluscope_plugins.geometry.numerical_rank import numerical_rank
 
-    def __init__(self, *, rtol: float | None = None) -> None:
-        self.rtol = rtol
-
-    def measure(self, observation: Observation) -> dict[str, int]:
-        """Add up ranks.
-
-        Args:
-            observation: One batch, with the affine map.
-
-        Returns:
-            The sum of the ranks and the number of samples.
-        """
-        from reluscope_plugins.geometry.numerical_rank import numerical_rank
-
-        ranks = numerical_rank(observation.affine().weight, rtol=self.rtol)
-        return {"sum": int(ranks.sum()), "samples": ranks.numel()}
-
-    def merge(self, first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
-        """Add.
-
-        Args:
-            first: One state.
-            second: Another.
-
-        Returns:
-            The state of both.
-        """
-        return {key: first[key] + second[key] for key in first}
-
-    def finish(self, state: dict[str, Any]) -> float:
-        """Divide.
-
-        Args:
-            state: The state of all data.
-
-        Returns:
-            The mean rank.
-        """
-        mean: float = state["sum"] / state["samples"]
-        return mean
+    ranks = numerical_rank(observation.affine().weight, rtol=rtol)
+    return Count(ranks.sum(), of=len(ranks))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from reluscope.entries import metric
+from reluscope.entries import Count, metric
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
 
 
 @metric(dims=("site",), units="1", minimum=0.0, needs={"affine"})
-class preactivation_rank:
+def preactivation_rank(observation: Observation, *, rtol: float | None = None) -> dict[str, Count]:
     r"""Rank of the local affine map from input to each pre-activation, mean over samples.
 
     $\frac{1}{N} \sum_n \operatorname{rank} W_{R(x_n)}^{(l)}$, where $W_R^{(l)} = W_l Z_{l-1} \cdots Z_1 W_1$ maps the
@@ -22,55 +22,16 @@ class preactivation_rank:
     takes, with `out` the units times positions of the site: for convolutions on large images measure few samples.
 
     Args:
+        observation: One batch, with the affine map.
         rtol: Relative tolerance; None takes NumPy's, `max(out, in)` times the rounding unit of the dtype.
+
+    Returns:
+        Site to the sum of the ranks, of all samples.
 
     References:
         Johansson 2022, section 2.2.1, layer by layer.
     """
+    from reluscope_plugins.geometry.numerical_rank import numerical_rank
 
-    def __init__(self, *, rtol: float | None = None) -> None:
-        self.rtol = rtol
-
-    def measure(self, observation: Observation) -> dict[str, list[int]]:
-        """Add up ranks.
-
-        Args:
-            observation: One batch, with the affine map.
-
-        Returns:
-            Site to the sum of the ranks and the number of samples.
-        """
-        from reluscope_plugins.geometry.numerical_rank import numerical_rank
-
-        sums = {}
-        for site in observation.sites:
-            ranks = numerical_rank(observation.affine(site).weight, rtol=self.rtol)
-            sums[site] = [int(ranks.sum()), ranks.numel()]
-        return sums
-
-    def merge(self, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-        """Add, site by site.
-
-        Args:
-            first: One state.
-            second: Another.
-
-        Returns:
-            The state of both.
-        """
-        states = (first, second)
-        return {
-            site: [sum(state[site][part] for state in states if site in state) for part in (0, 1)]
-            for site in {**first, **second}
-        }
-
-    def finish(self, state: dict[str, Any]) -> dict[str, float]:
-        """Divide.
-
-        Args:
-            state: The state of all data.
-
-        Returns:
-            Site to the mean rank.
-        """
-        return {site: total / samples for site, (total, samples) in state.items()}
+    ranks = {site: numerical_rank(observation.affine(site).weight, rtol=rtol) for site in observation.sites}
+    return {site: Count(found.sum(), of=len(found)) for site, found in ranks.items()}

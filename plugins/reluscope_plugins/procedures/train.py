@@ -244,7 +244,8 @@ def _description(data: dict[str, Dataset[Any]]) -> xr.Dataset:
     # samples of each split and class, class names, normalisation constants
     found = xr.Dataset()
     known = data["train"]
-    names = tuple(getattr(known, "classes", ()))
+    labels = [int(one.tensors[1].max()) for one in data.values() if isinstance(one, torch.utils.data.TensorDataset)]
+    names = tuple(getattr(known, "classes", ())) or tuple(map(str, range(max(labels, default=-1) + 1)))
     for split, samples in data.items():
         about = {"long_name": f"Samples of the {split} split", "units": "1", "split": split}
         if isinstance(samples, torch.utils.data.TensorDataset):
