@@ -23,34 +23,50 @@ FLUSHES = 10_000
 MOST = 2.0
 WINDOW = 15
 LABEL = {"long_name": "value", "units": "1"}
+SITES = np.array([f"layer{index}.relu#0" for index in range(5)])
 
 
 def measure(flushes: int, folder: Path) -> tuple[float, float]:
-    """Time every flush of a run.
+    """Time the last flushes of a long run, in turn with those around the 10th of a fresh one, under the same load.
 
     Args:
-        flushes: How many.
-        folder: Where to put the run.
+        flushes: How many the long run has.
+        folder: Where to put the runs.
 
     Returns:
-        Medians around the 10th and around the last flush, in seconds.
+        Medians around the 10th and of the last flushes, in seconds.
     """
-    rng = np.random.default_rng(0)
-    sites = np.array([f"layer{index}.relu#0" for index in range(5)])
-    times = []
-    with ArchiveWriter(folder / "run.nc", attrs={}) as writer:
-        for epoch in range(flushes):
-            rates = rng.random((1, 5))
-            data = xr.Dataset(
-                {"loss": ("epoch", rng.random(1), LABEL), "firing_rate": (("epoch", "site"), rates, LABEL)},
-                {"epoch": ("epoch", [epoch], LABEL), "site": ("site", sites, LABEL)},
-            )
-            writer.append("epoch", data, {"seed": 0})
-            start = time.perf_counter()
-            writer.flush({"epoch": epoch})
-            times.append(time.perf_counter() - start)
-    # the first flush of all imports torch
-    return statistics.median(times[10 - WINDOW // 2 : 10 + WINDOW // 2 + 1]), statistics.median(times[-WINDOW:])
+    early, late = [], []
+    with ArchiveWriter(folder / "run.nc", attrs={}) as run, ArchiveWriter(folder / "fresh.nc", attrs={}) as fresh:
+        for number in range(10 - WINDOW // 2):
+            flush(fresh, number)
+        for number in range(flushes - WINDOW):
+            flush(run, number)
+        for number in range(WINDOW):
+            late.append(flush(run, flushes - WINDOW + number))
+            early.append(flush(fresh, 10 - WINDOW // 2 + number))
+    return statistics.median(early), statistics.median(late)
+
+
+def flush(writer: ArchiveWriter, epoch: int) -> float:
+    """Append the data of one epoch and flush them.
+
+    Args:
+        writer: The run.
+        epoch: Which.
+
+    Returns:
+        How long the flush took, in seconds.
+    """
+    rng = np.random.default_rng(epoch)
+    data = xr.Dataset(
+        {"loss": ("epoch", rng.random(1), LABEL), "firing_rate": (("epoch", "site"), rng.random((1, 5)), LABEL)},
+        {"epoch": ("epoch", [epoch], LABEL), "site": ("site", SITES, LABEL)},
+    )
+    writer.append("epoch", data, {"seed": 0})
+    start = time.perf_counter()
+    writer.flush({"epoch": epoch})
+    return time.perf_counter() - start
 
 
 def report(flushes: int, folder: Path) -> tuple[float, str]:
