@@ -142,7 +142,7 @@ def test_empty_groups_and_an_empty_run(path: Path) -> None:
 def test_large_numbers_are_compressed_and_exact(path: Path) -> None:
     rng = np.random.default_rng(0)
     block = np.repeat(rng.standard_normal((1, 50_000)), 8, axis=0)
-    block[0, :3] = [np.nan, -0.0, np.inf]
+    block[0, :3] = [np.nan, -0.0, np.finfo(float).max]
     with ArchiveWriter(path, attrs={}) as writer:
         writer.append("g", xr.Dataset({"x": (("sample", "feature"), block, LABEL)}))
         tree = writer.finish()
