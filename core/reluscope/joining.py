@@ -221,6 +221,25 @@ class _Axis:
                 self.where[record] = np.array([place[row] for row in _rows(column or ())], dtype=np.intp)
 
 
+def _common(place: str, several: Iterable[tuple[Point, Mapping[Any, Any]]]) -> dict[Any, Any]:
+    # what one point says of itself, such as its number of samples, must not be said of all
+    points: dict[tuple[Any, ...], dict[Any, Any]] = {}
+    for point, attrs in several:
+        points.setdefault(tuple(point.items()), {}).update(attrs)
+    common: dict[Any, Any] = {}
+    for key in dict.fromkeys(key for attrs in points.values() for key in attrs):
+        values = [attrs[key] for attrs in points.values() if key in attrs]
+        if all(type(value) is type(values[0]) and np.array_equal(value, values[0]) for value in values[1:]):
+            common[key] = values[0]
+        elif key == "units":
+            raise SchemaError(
+                f"variable {place!r} has units {values[0]!r} at one point of the sweep and others at others"
+            )
+        elif key == "long_name":
+            common[key] = min(map(str, values))
+    return common
+
+
 class _Joint:
     """The records of one group on their joint labels."""
 
@@ -250,10 +269,9 @@ class _Joint:
         """
         variables: dict[str, xr.Variable] = {}
         coords: dict[str, xr.Variable] = {}
-        attrs: dict[Any, Any] = {}
+        attrs = _common(self.group, [(record.point, record.data.attrs) for record in self.records])
         names: dict[Hashable, bool] = {}
         for record in self.records:
-            attrs.update(record.data.attrs)
             for name in record.data.variables:
                 is_coordinate = name in record.data.coords
                 if names.setdefault(name, is_coordinate) != is_coordinate:
@@ -274,9 +292,8 @@ class _Joint:
             if name in record.data.variables
         }
         dims = tuple(map(str, next(iter(having.values())).dims))
-        attrs: dict[Any, Any] = {}
+        attrs = _common(f"{self.group}/{name}", [(self.records[i].point, v.attrs) for i, v in having.items()])
         for variable in having.values():
-            attrs.update(variable.attrs)
             if set(variable.dims) != set(dims):
                 raise SchemaError(
                     f"variable {self.group + '/' + name!r} has the dims {dims} in one record and {variable.dims} in "

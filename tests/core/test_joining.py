@@ -260,3 +260,13 @@ def test_compacting_changes_nothing(found: list[tuple[str, int, int, str]]) -> N
         coords = {"step": [number], "epoch": ("step", [number // 2 + (value == 9)])}
         records.append(Increment("/g", {}, xr.Dataset(variables, coords, {"title": title} if title else {})))
     same(records, compact(records))
+
+
+def test_what_only_one_point_says_of_itself_is_not_said_of_all() -> None:
+    def at(seed: int, **attrs: object) -> Increment:
+        return Increment("/g", {"seed": seed}, xr.Dataset({"x": ("step", [0.0], {**LABEL, **attrs})}, {"step": [0]}))
+
+    joined, _ = join([at(0, samples=5, split="test"), at(1, samples=7, split="test")])
+    assert joined["/g"].x.attrs == {**LABEL, "split": "test"}
+    with pytest.raises(SchemaError, match="has units"):
+        join([at(0), at(1, units="nat")])

@@ -96,7 +96,7 @@ def test_whole_recipes_are_valid(page: Path, blocks) -> None:
         if "procedure" in table:
             if {choice["name"] for choice in table.get("metrics", [])} - set(rs.Lab().metrics):
                 continue  # of a plugin that the page makes, and that its own test installs
-            plan = recipe.load(table, lab=rs.Lab(), name=f"{page.name}:{line}")
+            plan = recipe.load(table, lab=rs.Lab())
             assert plan.points
 
 
