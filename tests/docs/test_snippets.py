@@ -91,7 +91,7 @@ def test_whole_recipes_are_valid(page: Path, blocks) -> None:
     import reluscope as rs
     from reluscope import recipe
 
-    for line, body in blocks(page, "toml"):
+    for _, body in blocks(page, "toml"):
         table = tomllib.loads(body)
         if "procedure" in table:
             if {choice["name"] for choice in table.get("metrics", [])} - set(rs.Lab().metrics):
