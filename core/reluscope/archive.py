@@ -48,8 +48,9 @@ class ArchiveWriter:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> loss = {"loss": ("epoch", [0.5, 0.25], {"long_name": "loss", "units": "1"})}
+        >>> epochs = {"epoch": ("epoch", [1, 2], {"long_name": "epoch", "units": "1"})}
         >>> with ArchiveWriter(f"{folder.name}/run.nc", attrs={}) as writer:
-        ...     writer.append("epoch", xr.Dataset(loss, {"epoch": [1, 2]}), {"seed": 7})
+        ...     writer.append("epoch", xr.Dataset(loss, epochs), {"seed": 7})
         ...     tree = writer.finish()
         >>> tree["epoch/loss"].sel(seed=7, epoch=2).item()
         0.25
