@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import nn
+
+from reluscope.errors import ObservationError
 
 
 @contextlib.contextmanager
@@ -20,6 +23,9 @@ def conditions(network: nn.Module, *, graph: bool) -> Iterator[None]:
 
     Yields:
         Nothing.
+
+    Raises:
+        ObservationError: If a graph is wanted of a network that takes part in none.
     """
     with contextlib.ExitStack() as stack:
         if "torch._dynamo" in sys.modules:
@@ -31,8 +37,21 @@ def conditions(network: nn.Module, *, graph: bool) -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(graph))
         if graph:
+            _check_tensors(network)
+            # What a network asks of a value of its own (`float(h.max()) > 1`) is its affair.
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", "Converting a tensor with requires_grad=True to a scalar", UserWarning)
             stack.enter_context(_input_only(network))
         yield
+
+
+def _check_tensors(network: nn.Module) -> None:
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if tensor.is_inference():
+            raise ObservationError(
+                f"{name!r} was made under torch.inference_mode(), expected a tensor that may take part in a graph, "
+                "which the affine map takes; make or load the model outside of it, or pass copy.deepcopy(model)"
+            )
 
 
 @contextlib.contextmanager

@@ -220,8 +220,7 @@ def entry(described: dict[str, Any]) -> None:
     table = _table("", "", header=False)
     for key, value in described.items():
         if key not in ("parameters", "recipe"):
-            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            table.add_row(key, plain(text))
+            table.add_row(key, plain(_field(value)))
     out.print(table)
     if "recipe" in described:
         lines(["", described["recipe"].rstrip()])
@@ -232,6 +231,12 @@ def entry(described: dict[str, Any]) -> None:
         out.print(table)
     else:
         lines(["It takes no parameters."])
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {about}" for name, about in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def plugins(rows: list[dict[str, Any]]) -> None:

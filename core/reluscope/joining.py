@@ -229,6 +229,8 @@ def _common(place: str, several: Iterable[tuple[Point, Mapping[Any, Any]]]) -> d
     common: dict[Any, Any] = {}
     for key in dict.fromkeys(key for attrs in points.values() for key in attrs):
         values = [attrs[key] for attrs in points.values() if key in attrs]
+        if len(values) < len(points) and key not in ("units", "long_name"):
+            continue
         if all(type(value) is type(values[0]) and np.array_equal(value, values[0]) for value in values[1:]):
             common[key] = values[0]
         elif key == "units":

@@ -24,6 +24,11 @@ affine map; with `"targets"` a batch without labels is refused before the metric
 are there in every observation, and tell a reader what the metric looks at.
 """
 
+TAKEN = frozenset(
+    "step epoch seed site activation smooth unit unit_site neuron sample feature class bound learning_rate".split()
+)
+"""Names of labels, which no variable may share."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Count:
@@ -74,6 +79,10 @@ class Metric(Entry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.name in TAKEN:
+            raise PluginError(
+                f"metric {self.name!r}: results are labelled by a dim or coordinate of that name; rename it"
+            )
         unknown = sorted(set(self.needs) - NEEDS)
         if unknown:
             raise PluginError(f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}")

@@ -145,23 +145,17 @@ def execute(
     """
     if out is None:
         with tempfile.TemporaryDirectory(prefix="reluscope-") as folder:
-            return execute(
-                plan,
-                out=Path(folder) / f"{plan.name}.nc",
-                resume=False,
-                lab=lab,
-                data_root=data_root,
-                progress=progress,
-                threads=threads,
-            )
+            writer = ArchiveWriter(Path(folder) / f"{plan.name}.nc", attrs=_attrs(plan, lab, threads))
+            try:
+                return _Run(plan, writer, lab, data_root, progress, threads, kept=False).go()
+            finally:
+                writer.close()
     out = Path(out)
     parts = out.with_name(f"{out.name}.parts")
     fresh = not parts.exists()
     writer = ArchiveWriter(out, attrs=_attrs(plan, lab, threads), resume=resume)
     try:
-        return _Run(
-            plan, writer, lab, Path(data_root) if data_root else None, progress or SilentProgress(), threads
-        ).go()
+        return _Run(plan, writer, lab, data_root, progress, threads, kept=True).go()
     except BaseException as error:
         writer.close()
         if fresh and not any(parts.glob("part-*")):
@@ -181,15 +175,18 @@ class _Run:
         plan: Plan,
         writer: ArchiveWriter,
         lab: Lab,
-        data_root: Path | None,
-        progress: Progress,
+        data_root: str | Path | None,
+        progress: Progress | None,
         threads: int | None,
+        *,
+        kept: bool,
     ) -> None:
         self.plan = plan
         self.writer = writer
         self.lab = lab
-        self.data_root = data_root
-        self.progress = progress
+        self.data_root = Path(data_root) if data_root else None
+        self.progress = progress or SilentProgress()
+        self.kept = kept
         found = json.loads(writer.attrs["provenance"])
         _same_recipe(found, plan, writer.path)
         self.threads = threads or int(found["threads"])
@@ -222,7 +219,10 @@ class _Run:
             tree = self.writer.finish()
         if self.diverged == len(points):
             reasons = "; ".join(dict.fromkeys(map(str, tree["outcome"].ds["reason"].values.ravel())))
-            raise Diverged(f"nothing was trained to its end: {reasons}; what was recorded is in {self.writer.path}")
+            where = (
+                f"what was recorded is in {self.writer.path}" if self.kept else "pass out= to keep what was recorded"
+            )
+            raise Diverged(f"nothing was trained to its end: {reasons}; {where}")
         return tree
 
     @contextmanager
@@ -283,9 +283,12 @@ class _Run:
         self.stop = True
 
     def _interrupted(self) -> Interrupted:
+        stopped = f"stopped at {100 * self.done / len(self.plan.points):.0f} %"
+        if not self.kept:
+            return Interrupted(f"{stopped}; nothing is kept of a run without out=")
         return Interrupted(
-            f"stopped at {100 * self.done / len(self.plan.points):.0f} %; everything recorded is kept in "
-            f"{self.writer.path}.parts; go on with the same command and --resume"
+            f"{stopped}; everything recorded is kept in {self.writer.path}.parts; go on with the same command and "
+            "--resume"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -385,3 +386,26 @@ def test_on_a_gpu():
     on_gpu = affine(model.cuda(), x.cuda())
     torch.testing.assert_close(on_gpu.weight.cpu(), weight)
     torch.testing.assert_close(on_gpu.bias.cpu(), offset)
+
+
+def test_a_model_made_in_inference_mode_is_refused_and_left_alone():
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2)).double().eval()
+    with pytest.raises(ObservationError, match=r"'0.weight' was made under torch.inference_mode.*deepcopy"):
+        affine(model, draw(4, 3))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert observe(model, draw(4, 3)).sites == ("2#0",)
+    assert affine(copy.deepcopy(model), draw(4, 3)).weight.shape == (4, 2, 3)
+
+
+def test_a_model_may_look_at_its_own_values():
+    class Asking(nn.Linear):
+        def forward(self, x):
+            z = torch.relu(super().forward(x))
+            return z if float(z.sum()) < 1e9 else -z
+
+    x = draw(4, 3)
+    model = Asking(3, 2).double()
+    weight, bias = affine(model, x)
+    with torch.no_grad():
+        assert torch.allclose(torch.einsum("noi,ni->no", weight, x) + bias, model(x))

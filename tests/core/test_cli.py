@@ -135,6 +135,12 @@ class TestListing:
         assert described["kind"] == "architecture"
         assert described["parameters"]["activation"]["default"] == "'relu'"
 
+    def test_show_tables_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, _ = outcome(capsys, "show", "train")
+        assert code == 0
+        assert "step: the learning rate" in out
+        assert "{" not in out
+
     def test_show_experiment_prints_its_recipe(self, capsys: pytest.CaptureFixture[str]) -> None:
         name, experiment = next(iter(Lab().experiments.items()))
         code, out, _ = outcome(capsys, "show", name)

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from reluscope import labelling, metric_entry, schema
 from reluscope.entries import Architecture, Dataset, Experiment, Metric, Scheduler, metric
 from reluscope.errors import PluginError, RecipeError
 
@@ -119,3 +120,14 @@ def test_experiments_need_a_title(tmp_path):
     path.write_text("title = ")
     with pytest.raises(PluginError, match="cannot be read as TOML"):
         Experiment.from_toml(path)
+
+
+@pytest.mark.parametrize("name", ["site", "step", "activation"])
+def test_a_metric_is_not_called_as_a_label(name):
+    with pytest.raises(PluginError, match="labelled by a dim or coordinate of that name"):
+        Metric(name=name, summary="A number.", definition=build)
+
+
+def test_all_names_of_labels_are_known():
+    labels = {name for dim, names in schema.LABELS.items() for name in (dim, *names)}
+    assert labels | set(labelling.ABOUT) <= metric_entry.TAKEN

@@ -268,5 +268,7 @@ def test_what_only_one_point_says_of_itself_is_not_said_of_all() -> None:
 
     joined, _ = join([at(0, samples=5, split="test"), at(1, samples=7, split="test")])
     assert joined["/g"].x.attrs == {**LABEL, "split": "test"}
+    joined, _ = join([at(0, samples=5), at(1)])
+    assert joined["/g"].x.attrs == LABEL
     with pytest.raises(SchemaError, match="has units"):
         join([at(0), at(1, units="nat")])

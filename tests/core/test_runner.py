@@ -19,6 +19,7 @@ from reluscope.context import Context, Diverged, Interrupted
 from reluscope.entries import Dataset, Procedure
 from reluscope.errors import ArchiveError, RecipeError
 from reluscope.runner import run_from_archive
+from reluscope_plugins import architectures, datasets, performance, procedures, schedulers
 
 
 def table(**changes) -> dict:
@@ -338,3 +339,45 @@ def test_progress_adds_up(lab):
     bar = Bar()
     rs.run(table(sweep={"seed": [0, 1, 2]}), lab=lab, progress=bar)
     assert (bar.total, round(bar.done, 9), bar.finished) == (3.0, 3.0, True)
+
+
+def metric_plugin(name: str, measure) -> types.ModuleType:
+    measure.__name__ = name
+
+    def reluscope_metrics():
+        return [rs.metric()(measure)]
+
+    plugin = types.ModuleType(f"plugin_{name}")
+    plugin.reluscope_metrics = hookimpl(reluscope_metrics)
+    return plugin
+
+
+def test_an_error_does_not_point_to_a_folder_that_is_gone(lab):
+    calls = []
+
+    def fragile(observation):
+        """Works twice."""
+        calls.append(observation)
+        if len(calls) > 2:
+            raise ValueError("no more")
+        return 1.0
+
+    plugins = [datasets, architectures, schedulers, procedures, performance, metric_plugin("fragile", fragile)]
+    recipe = table(epochs=3, metrics=[{"name": "fragile"}])
+    with pytest.raises(rs.ReluscopeError, match="no more") as caught:
+        rs.run(recipe, lab=rs.Lab(plugins=plugins))
+    assert not getattr(caught.value, "__notes__", [])
+    diverging = table(optimizer={"name": "sgd", "learning_rate": 1e20}, scheduler={"name": "constant"}, metrics=[])
+    with pytest.raises(Diverged, match="pass out= to keep"):
+        rs.run(diverging, lab=lab)
+
+
+@pytest.mark.parametrize(("name", "other"), [("rate", "the learning rate"), ("train_loss", "loss")])
+def test_a_metric_does_not_take_the_name_of_what_is_always_recorded(name, other):
+    def measure(observation):
+        """A number."""
+        return 1.0
+
+    plugins = [datasets, architectures, schedulers, procedures, performance, metric_plugin(name, measure)]
+    with pytest.raises(RecipeError, match=f"would be called '{name}' in the group 'epoch', as is {other} already"):
+        rs.run(table(metrics=[{"name": name}]), lab=rs.Lab(plugins=plugins))

@@ -67,7 +67,7 @@ def requests_of(context: Context) -> list[Request]:
         One request for each cadence, split and number of samples.
 
     Raises:
-        RecipeError: If two metrics would have one name in one group.
+        RecipeError: If two variables would have one name in one group.
     """
     wanted: list[tuple[Cadence, str, int | None, Metric]] = []
     epochly = Cadence.parse("1 epoch")
@@ -79,17 +79,23 @@ def requests_of(context: Context) -> list[Request]:
         if asked_for not in wanted[: len(SPLITS) * len(ALWAYS)]:  # asking for what is measured anyway is no mistake
             wanted.append(asked_for)
     asked = Counter((cadence.group, metric.name) for cadence, _, _, metric in wanted)
-    taken: set[tuple[str, str]] = set()
+    taken = {(epochly.group, "rate"): "the learning rate"}
     requests: dict[tuple[Cadence, str, int | None], Request] = {}
     for cadence, split, samples, metric in wanted:
         several = asked[cadence.group, metric.name] > 1 or metric.name in ALWAYS
         name = f"{split}_{metric.name}" if several else metric.name
-        if (cadence.group, name) in taken:
+        other = taken.get((cadence.group, name))
+        if other == metric.name:
             raise RecipeError(
                 f"metrics: {metric.name!r} stands there twice for every {cadence.count} {cadence.unit}s on the {split} "
                 "split; keep one, or measure the other one on another split or at another cadence"
             )
-        taken.add((cadence.group, name))
+        if other is not None:
+            raise RecipeError(
+                f"metrics: {metric.name!r} would be called {name!r} in the group {cadence.group!r}, as is {other} "
+                "already; leave it out, or measure it at another cadence"
+            )
+        taken[cadence.group, name] = metric.name
         request = requests.setdefault((cadence, split, samples), Request(cadence, split, samples, {}))
         request.metrics[name] = metric
     return list(requests.values())
