@@ -126,6 +126,8 @@ class Recorder(TorchFunctionMode):
         capture = None
         activation = activation_of(func)
         pool = POOLS.get(func) if activation is None else None
+        if activation is not None or pool is not None:
+            self._check_vmap(func, args, kwargs)
         if activation is not None:
             capture = self._activation(activation, args, kwargs)
         elif getattr(func, "__name__", "") == "batch_norm":
@@ -193,6 +195,15 @@ class Recorder(TorchFunctionMode):
 
     def _unit_dim(self, raw: torch.Tensor, z: torch.Tensor) -> int:
         return self._layout.channel(z) if raw.ndim >= 2 else 0
+
+    def _check_vmap(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        z = args[0] if args else kwargs.get("input", kwargs.get("self"))
+        if isinstance(z, torch.Tensor) and torch._C._functorch.is_batchedtensor(z):
+            where = repr(self.path) if self.path else "the root module"
+            raise ObservationError(
+                f"{getattr(func, '__name__', 'an activation')!r} in {where} runs within torch.vmap, which hides the "
+                "samples; expected a model that takes a batch as it is; write it without torch.vmap"
+            )
 
     def _check_batch(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         x = argument(args, kwargs, 0, "input")

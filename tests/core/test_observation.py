@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import reluscope as rs
 from reluscope.errors import ObservationError, UnknownNameError
-from reluscope.observation import observe
+from reluscope.observation import affine, observe
 from reluscope.preserve import preserved
 
 
@@ -505,3 +505,14 @@ def test_without_a_graph_there_is_no_map():
 def test_public_names():
     assert rs.observe is observe
     assert rs.affine.__module__ == "reluscope.observation"
+
+
+@pytest.mark.parametrize("bend", [torch.relu, lambda z: F.max_pool1d(z[None], 2)[0]])
+def test_an_activation_within_vmap_is_refused(bend):
+    class Mapped(nn.Linear):
+        def forward(self, x):
+            return torch.vmap(lambda row: bend(super(Mapped, self).forward(row)))(x)
+
+    for look in (observe, affine):
+        with pytest.raises(ObservationError, match=r"in the root module runs within torch\.vmap"):
+            look(Mapped(4, 4), draw(5, 4))
