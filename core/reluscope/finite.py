@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -29,23 +29,26 @@ def suspicious(totals: Iterable[torch.Tensor]) -> bool:
 def check_finite(
     model: nn.Module,
     inputs: Mapping[str, torch.Tensor],
-    captures: Iterable[Capture],
-    outputs: Iterable[torch.Tensor],
+    captures: Sequence[Capture],
+    outputs: Sequence[torch.Tensor],
 ) -> None:
     """Look closely: name the input, the parameter or the site that holds NaN or infinity.
 
     Args:
         model: The network.
-        inputs: Name to tensor.
+        inputs: Name to tensor, the data first; those after it may hold minus infinity, as masks do.
         captures: What was seen at the sites.
         outputs: Tensors of the output; infinity there may be meant (a masked logit), NaN never is.
 
     Raises:
         ObservationError: If anything is not finite; names the cause rather than where it shows.
     """
-    for name, tensor in inputs.items():
+    site = next((capture.name for capture in captures if _trouble(capture.raw)), None)
+    nan = any(tensor.isnan().any() for tensor in outputs if tensor.is_floating_point())
+    for number, (name, tensor) in enumerate(inputs.items()):
         what = _trouble(tensor)
-        if what:
+        # Minus infinity beside the data is how torch writes an additive attention mask, unless it did harm.
+        if what and (number == 0 or site or nan or "NaN" in what or tensor.isposinf().any()):
             raise ObservationError(f"{name} holds {what}; expected finite values; clean the data")
     for name, tensor in model.named_parameters():
         what = _trouble(tensor)
@@ -54,8 +57,6 @@ def check_finite(
                 f"parameter {name!r} holds {what}; expected finite values; training may have diverged: go back to an "
                 "earlier state"
             )
-    site = next((capture.name for capture in captures if _trouble(capture.raw)), None)
-    nan = any(tensor.isnan().any() for tensor in outputs if tensor.is_floating_point())
     for name, tensor in model.named_buffers():
         what = _trouble(tensor)
         # Infinity in a buffer may be meant (a mask), unless it did harm.

@@ -454,6 +454,17 @@ def test_an_overflow_names_the_site():
         observe(Overflows(), draw(5, 4).abs())
 
 
+def test_an_additive_attention_mask_is_no_trouble_but_other_infinities_beside_the_data_are():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    mask = nn.Transformer.generate_square_subsequent_mask(5)
+    inputs = {"src": draw(3, 5, 8).float(), "src_mask": mask}
+    assert observe(layer, inputs).pattern["relu#0"].shape == (15, 16)
+    with pytest.raises(ObservationError, match=r"src_mask.*10 Inf"):
+        observe(layer, inputs | {"src_mask": -mask})
+    with pytest.raises(ObservationError, match=r"'src'.*120 Inf"):
+        observe(layer, inputs | {"src": torch.full((3, 5, 8), -torch.inf)})
+
+
 def test_infinity_that_is_meant():
     class Masked(nn.Module):
         def __init__(self):

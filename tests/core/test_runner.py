@@ -217,8 +217,8 @@ def test_a_point_that_diverges_leaves_the_others(lab, tmp_path):
         ({"batch_size": 1293}, "batch of one"),
         ({"batch_size": 1}, "batch of one"),
         ({"scheduler": {"name": "one_cycle", "peak": -1.0}}, "peak"),
-        ({"metrics": [{"name": "firing_rate"}, {"name": "firing_rate"}]}, "'firing_rate' stands there twice"),
-        ({"metrics": [{"name": "loss", "samples": 50}]}, "'loss' stands there twice"),
+        ({"metrics": [{"name": "firing_rate"}, {"name": "firing_rate"}]}, "'firing_rate' is measured twice"),
+        ({"metrics": [{"name": "loss", "samples": 50}]}, "'loss' is measured twice"),
         ({"metrics": [{"name": "firing_rate", "every": "sometimes"}]}, r'metrics.0.every = "sometimes"'),
     ],
 )

@@ -87,8 +87,8 @@ def requests_of(context: Context) -> list[Request]:
         other = taken.get((cadence.group, name))
         if other == metric.name:
             raise RecipeError(
-                f"metrics: {metric.name!r} stands there twice for every {cadence.count} {cadence.unit}s on the {split} "
-                "split; keep one, or measure the other one on another split or at another cadence"
+                f"metrics: {metric.name!r} is measured twice on the {split} split in the group {cadence.group!r} (loss "
+                "and accuracy always are, on all samples, after each epoch); keep one, or choose another split or cadence"
             )
         if other is not None:
             raise RecipeError(
