@@ -88,7 +88,8 @@ def requests_of(context: Context) -> list[Request]:
         if other == metric.name:
             raise RecipeError(
                 f"metrics: {metric.name!r} is measured twice on the {split} split in the group {cadence.group!r} (loss "
-                "and accuracy always are, on all samples, after each epoch); keep one, or choose another split or cadence"
+                "and accuracy always are, on all samples, after each epoch); keep one, or choose another split or "
+                "cadence"
             )
         if other is not None:
             raise RecipeError(
