@@ -172,7 +172,7 @@ def history_line(words: Sequence[str]) -> str:
         One line.
 
     Example:
-        >>> history_line(["/home/alice/bin/reluscope", "run", "quickstart", "--out=/home/alice/run.nc"])[21:]
+        >>> history_line(["/home/user/bin/reluscope", "run", "quickstart", "--out=/home/user/run.nc"])[21:]
         'reluscope run quickstart --out=run.nc'
     """
     return " ".join([_now(), *(_last(word) for word in words)]).replace("\n", " ")
@@ -221,7 +221,7 @@ def git(folder: Path) -> dict[str, Any] | None:
     """
     root = folder.parent.parent
     if not (root / ".git").exists() or not (root / "pyproject.toml").is_file():
-        return None  # an installed copy may lie inside somebody else's repository
+        return None  # an installed copy may lie inside user else's repository
     commit = _run_git(root, "rev-parse", "--verify", "HEAD")
     if commit is None:
         return None
