@@ -62,7 +62,18 @@ def run(
         Interrupted: If the run was stopped by Ctrl-C or a request to terminate; it can be resumed.
 
     Example:
-        >>> tree = run("quickstart", scale="small", overrides=["epochs=1"])  # doctest: +SKIP
+        >>> recipe = {
+        ...     "title": "One epoch",
+        ...     "procedure": "train",
+        ...     "epochs": 1,
+        ...     "dataset": {"name": "digits"},
+        ...     "architecture": {"name": "mlp", "widths": [64, 16, 10]},
+        ...     "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        ...     "scheduler": {"name": "constant"},
+        ... }
+        >>> tree = run(recipe, overrides=["batch_size=256"])
+        >>> tree["epoch/test_accuracy"].dims, tree["epoch/epoch"].values.tolist()
+        (('epoch',), [0, 1])
     """
     with random_state.isolated():  # importing a plugin may draw, too
         lab = lab or Lab()
