@@ -465,6 +465,17 @@ def test_an_additive_attention_mask_is_no_trouble_but_other_infinities_beside_th
         observe(layer, inputs | {"src": torch.full((3, 5, 8), -torch.inf)})
 
 
+def test_minus_infinity_in_the_data_is_named_even_where_the_network_does_not_look():
+    class Half(nn.Module):
+        def forward(self, x):
+            return torch.relu(x[:, :1])
+
+    x = draw(3, 2)
+    x[0, 1] = -torch.inf
+    with pytest.raises(ObservationError, match="input holds 1 Inf among 6 values"):
+        observe(Half(), x)
+
+
 def test_infinity_that_is_meant():
     class Masked(nn.Module):
         def __init__(self):
