@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from reluscope.context import Context
+    from reluscope.lab import Lab
 
 __all__ = [
     "KINDS",
@@ -164,7 +165,8 @@ class Dataset(Entry):
     """Samples to train and measure on.
 
     Attributes:
-        definition: `(split, root, **params) -> torch.utils.data.Dataset`.
+        definition: `(split, root, **params) -> torch.utils.data.Dataset`; with a parameter `lab` it gets the lab too, to
+            look up the data set that it builds on.
         classes: Class names in the order of the labels; empty where the data tells.
         shape: Shape of one sample, channels first; empty where the data tells.
         mean: Normalisation constant of each channel, in units of the raw value scaled to 0..1; empty where none.
@@ -174,7 +176,7 @@ class Dataset(Entry):
     """
 
     kind: ClassVar[str] = "dataset"
-    reserved: ClassVar[frozenset[str]] = frozenset({"split", "root"})
+    reserved: ClassVar[frozenset[str]] = frozenset({"split", "root", "lab"})
 
     definition: Target
     classes: tuple[str, ...] = ()
@@ -185,13 +187,14 @@ class Dataset(Entry):
     source: str
 
     def load(
-        self, split: str, root: str | Path | None = None, **params: Any
+        self, split: str, root: str | Path | None = None, *, lab: Lab | None = None, **params: Any
     ) -> torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]:
         """Load one split.
 
         Args:
             split: `"train"`, `"validation"` or `"test"`.
             root: Folder that holds the data; None where none is needed.
+            lab: Where a data set that builds on another looks that up; the others need none.
             **params: Parameters of the definition.
 
         Returns:
@@ -204,7 +207,11 @@ class Dataset(Entry):
         if split not in splits:
             raise RecipeError(f"dataset {self.name!r}: unknown split {split!r}. {nearest(split, splits)}")
         self.check_parameters(params)
-        data: torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]] = self.implementation()(split, root, **params)
+        takes = inspect.signature(self.implementation()).parameters
+        extra = {"lab": lab} if "lab" in takes else {}
+        data: torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]] = self.implementation()(
+            split, root, **extra, **params
+        )
         return data
 
     def _target(self) -> Target:
