@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reluscope.errors import ObservationError
-from reluscope.recorder import Capture
+from reluscope.recorder import Capture, trouble
 
 
 def suspicious(totals: Iterable[torch.Tensor]) -> bool:
@@ -43,32 +43,32 @@ def check_finite(
     Raises:
         ObservationError: If anything is not finite; names the cause rather than where it shows.
     """
-    site = next((capture.name for capture in captures if _trouble(capture.raw)), None)
+    site = next((capture.name for capture in captures if _captured(capture)), None)
     nan = any(tensor.isnan().any() for tensor in outputs if tensor.is_floating_point())
     for number, (name, tensor) in enumerate(inputs.items()):
-        what = _trouble(tensor)
+        what = trouble(tensor)
         # Minus infinity beside the data is how torch writes an additive attention mask, unless it did harm.
         if what and (number == 0 or site or nan or "NaN" in what or tensor.isposinf().any()):
             raise ObservationError(f"{name} holds {what}; expected finite values; clean the data")
     for name, tensor in model.named_parameters():
-        what = _trouble(tensor)
+        what = trouble(tensor)
         if what:
             raise ObservationError(
                 f"parameter {name!r} holds {what}; expected finite values; training may have diverged: go back to an "
                 "earlier state"
             )
     for name, tensor in model.named_buffers():
-        what = _trouble(tensor)
+        what = trouble(tensor)
         # Infinity in a buffer may be meant (a mask), unless it did harm.
         if what and (site or nan or "NaN" in what):
             raise ObservationError(
                 f"buffer {name!r} holds {what}; expected finite values; reset it or go back to an earlier state"
             )
     for capture in captures:
-        what = _trouble(capture.raw)
+        what = _captured(capture)
         if what:
             raise ObservationError(
-                f"site {capture.name!r}: the pre-activation holds {what} ({capture.raw.dtype}) although input and "
+                f"site {capture.name!r}: the pre-activation holds {what} although input and "
                 "parameters are finite; expected finite values; look for an overflow before it, or use a wider dtype"
             )
     if nan:
@@ -78,9 +78,8 @@ def check_finite(
         )
 
 
-def _trouble(tensor: torch.Tensor) -> str:
-    if not tensor.is_floating_point() or nn.parameter.is_lazy(tensor):
-        return ""
-    nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
-    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} Inf"] * bool(infinite)
-    return f"{' and '.join(parts)} among {tensor.numel()} values" if parts else ""
+def _captured(capture: Capture) -> str:
+    if capture.raw is None:
+        return capture.trouble
+    what = trouble(capture.raw)
+    return f"{what} ({capture.raw.dtype})" if what else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,50 +17,21 @@ from reluscope.conditions import conditions
 from reluscope.errors import ObservationError, UnknownNameError, nearest
 from reluscope.finite import check_finite, suspicious
 from reluscope.inputs import Arguments, Input, unwrap
-from reluscope.layout import rows
 from reluscope.preserve import is_preserved, preserved
 from reluscope.probe import Probe, probed
 from reluscope.recorder import Capture, Recorder, total
-from reluscope.sites import Site, pattern, states
+from reluscope.site_tensors import (
+    SiteTensors,
+    captured_packed,
+    captured_pattern,
+    captured_preactivation,
+    described,
+    sample_rows,
+)
+from reluscope.sites import Site
 from reluscope.suspects import Suspect
 
 __all__ = ["Observation", "affine", "observe"]
-
-
-class SiteTensors(Mapping[str, torch.Tensor]):
-    """A tensor for each site, made when first asked for: a read-only mapping from site name.
-
-    Args:
-        names: The sites.
-        make: From site name to tensor.
-        others: Sites that exist but have no such tensor, name to why not.
-    """
-
-    def __init__(
-        self, names: tuple[str, ...], make: Callable[[str], torch.Tensor], others: Mapping[str, str] | None = None
-    ) -> None:
-        self._names = names
-        self._make = make
-        self._others = others or {}
-        self._made: dict[str, torch.Tensor] = {}
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        if name not in self._made:
-            if name in self._others:
-                raise UnknownNameError(f"site {name!r}: {self._others[name]}")
-            if name not in self._names:
-                raise UnknownNameError(f"unknown site {name!r}. {nearest(str(name), self._names)}")
-            self._made[name] = self._make(name)
-        return self._made[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 class Observation:
@@ -80,6 +51,7 @@ class Observation:
         preactivation: Site to pre-activation `(sample, unit)`, a detached copy.
         pattern: Site to activation pattern `(sample, unit)`: bool where a unit has two states (active or not), uint8
             where three (0 below, 1 between, 2 above); of a max-pool the index of the winner in the flattened plane.
+        packed: The same as bits, uint8 `(sample, byte)`: see `reluscope.packing.pack_states`.
     """
 
     def __init__(
@@ -112,12 +84,21 @@ class Observation:
         self._maps: dict[str | None, AffineMap] = {}
         self.sites = tuple(capture.name for capture in captures if capture.pool is None)
         self.pools = tuple(capture.name for capture in captures if capture.pool is not None)
-        self.site: Mapping[str, Site] = {name: _described(capture, samples) for name, capture in self._captures.items()}
+        self.site: Mapping[str, Site] = {name: described(capture, samples) for name, capture in self._captures.items()}
         no_preactivation = dict.fromkeys(self.pools, "a max-pool has no pre-activation; ask for its pattern")
+        dropped = [name for name, capture in self._captures.items() if capture.raw is None]
+        no_preactivation |= dict.fromkeys(
+            dropped,
+            "only its pattern was kept; a metric that looks at pre-activations does not declare needs={'patterns'}, a "
+            "caller leaves patterns_only=True out",
+        )
         # Made from the captures, not by a method of this object: a cycle of references would keep large tensors alive
         # until the next garbage collection.
-        self.preactivation = SiteTensors(self.sites, partial(_preactivation, self._captures, samples), no_preactivation)
-        self.pattern = SiteTensors((*self.sites, *self.pools), partial(_pattern, self._captures, samples))
+        self.preactivation = SiteTensors(
+            self.sites, partial(captured_preactivation, self._captures, samples), no_preactivation
+        )
+        self.packed = SiteTensors((*self.sites, *self.pools), partial(captured_packed, self._captures, samples))
+        self.pattern = SiteTensors((*self.sites, *self.pools), partial(captured_pattern, self._captures, samples))
 
     def __repr__(self) -> str:
         return (
@@ -162,7 +143,7 @@ class Observation:
                 )
         else:
             capture = self._captures[site]
-            result, what, order = _rows(capture.raw, capture, self.samples), f"site {site!r}", capture.order
+            result, what, order = sample_rows(capture.values, capture, self.samples), f"site {site!r}", capture.order
         if result.ndim == 0 or result.shape[0] % self.samples or (site is None and result.shape[0] != self.samples):
             raise ObservationError(
                 f"{what} has shape {tuple(result.shape)} for {self.samples} samples, expected samples first; there is "
@@ -173,7 +154,7 @@ class Observation:
                 "the input holds no floating-point tensor, so there is no affine map; pass what comes after an "
                 "embedding"
             )
-        widest = max([capture.raw.numel() for capture in self._captures.values()], default=0) // self.samples
+        widest = max([capture.shape.numel() for capture in self._captures.values()], default=0) // self.samples
         return AffineMap(
             result.reshape(self.samples, -1),
             leaves,
@@ -186,7 +167,9 @@ class Observation:
         )
 
 
-def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = False) -> Observation:
+def observe(
+    model: nn.Module, x: Input, *, target: Any = None, affine: bool = False, patterns_only: bool = False
+) -> Observation:
     """Observe an unchanged model on one batch; the model is left exactly as found.
 
     Sites are found by listening to torch's functions, so functional calls, in-place ones and modules used several times
@@ -199,6 +182,8 @@ def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = Fa
         affine: Whether to keep the graph, for `Observation.affine`. A model that holds a custom autograd function, or
             hands values to code outside torch, then costs two more passes: only its values can tell whether its
             derivative is exact.
+        patterns_only: Whether to keep of each site its pattern alone, as bits: a thirty-second of the memory, and less
+            time. `preactivation` is not there then. Not together with `affine`.
 
     Returns:
         What the pass showed.
@@ -212,7 +197,9 @@ def observe(model: nn.Module, x: Input, *, target: Any = None, affine: bool = Fa
         >>> observation.sites, observation.pattern["1#0"].shape
         (('1#0',), torch.Size([5, 3]))
     """
-    observation = _look(model, x, target=target, graph=affine)
+    if affine and patterns_only:
+        raise ObservationError("observe: got affine=True and patterns_only=True, expected one of them; leave one out")
+    observation = _look(model, x, target=target, graph=affine, patterns_only=patterns_only)
     if observation._blind is not None:
         raise ObservationError(
             f"a recurrent layer with nonlinearity='relu' in {observation._blind} hides its ReLUs within one call of "
@@ -258,10 +245,18 @@ def affine(model: nn.Module, x: Input, *, check: bool = True) -> AffineMap:
     return _look(model, x, target=None, graph=True, check=check).affine()
 
 
-def _look(model: nn.Module, x: Input, *, target: Any, graph: bool, check: bool | None = None) -> Observation:
+def _look(
+    model: nn.Module,
+    x: Input,
+    *,
+    target: Any,
+    graph: bool,
+    check: bool | None = None,
+    patterns_only: bool = False,
+) -> Observation:
     network = unwrap(model)
     arguments = Arguments.of(x)
-    recorder = Recorder(graph=graph)
+    recorder = Recorder(graph=graph, patterns_only=patterns_only)
     totals = [total(tensor) for tensor in arguments.tensors.values() if tensor.is_floating_point()]
     probe = None
     with conditions(network, graph=graph):
@@ -271,7 +266,7 @@ def _look(model: nn.Module, x: Input, *, target: Any, graph: bool, check: bool |
             output, leaves = _pass(network, arguments, recorder)
             outputs = [leaf for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
             totals += [total(tensor) for tensor in outputs if tensor.is_floating_point()]
-        doubts = recorder.cuts.doubts([*outputs, *(c.raw for c in recorder.captures)]) if graph else []
+        doubts = recorder.cuts.doubts([*outputs, *(c.values for c in recorder.captures)]) if graph else []
         if graph and leaves and (check or (check is None and doubts)):
             probe = _probe(network, arguments, leaves, output, recorder.captures, doubts)
     totals += [capture.total for capture in recorder.captures if capture.total is not None]
@@ -318,7 +313,9 @@ def _probe(
 
     def values(output: Any, captures: list[Capture]) -> dict[str | None, torch.Tensor]:
         tensors: dict[str | None, torch.Tensor] = {
-            capture.name: _rows(capture.raw, capture, samples) for capture in captures if capture.activation and doubts
+            capture.name: sample_rows(capture.values, capture, samples)
+            for capture in captures
+            if capture.activation and doubts
         }
         if isinstance(output, torch.Tensor) and output.is_floating_point():
             tensors[None] = output
@@ -344,47 +341,6 @@ def _probe(
             f"{doubts[0]} may keep the affine map from being exact, and the model raised {type(error).__name__} beside "
             f"its input, where reluscope wanted to check ({error}); expected a model that takes inputs near those given"
         ) from error
-
-
-def _described(capture: Capture, samples: int) -> Site:
-    units = (
-        capture.raw.shape[capture.channel] if capture.raw.ndim >= 2 else _rows(capture.raw, capture, samples).shape[1]
-    )
-    count = capture.raw.numel() // units if units else 0
-    return Site(
-        capture.name,
-        activation=capture.function,
-        states=states(capture.lower, capture.upper) if capture.activation else 0,
-        smooth=capture.activation is not None and capture.activation.smooth,
-        units=units,
-        positions=count // samples if count % samples == 0 else 0,
-    )
-
-
-def _preactivation(captures: Mapping[str, Capture], samples: int, name: str) -> torch.Tensor:
-    capture = captures[name]
-    laid_out = _rows(capture.raw.detach(), capture, samples)
-    if not capture.raw.requires_grad and capture.raw.ndim >= 2:
-        # Laying out an image copies it; keep one of the two copies, seen in either way.
-        moved = capture.raw.movedim(capture.channel, -1)
-        capture.raw = laid_out.view(moved.shape).movedim(-1, capture.channel)
-    return laid_out
-
-
-def _pattern(captures: Mapping[str, Capture], samples: int, name: str) -> torch.Tensor:
-    capture = captures[name]
-    raw = capture.raw.detach()
-    if capture.activation is None:
-        return _rows(raw, capture, samples)
-    # In the network's own shape, against which thresholds that are tensors broadcast.
-    return _rows(pattern(raw, capture.lower, capture.upper, outer=capture.activation.outer), capture, samples)
-
-
-def _rows(values: torch.Tensor, capture: Capture, samples: int) -> torch.Tensor:
-    if values.ndim < 2:
-        # One value a sample is one unit; anything else is one row.
-        return values.reshape(-1, 1) if values.numel() == samples else values.reshape(1, -1)
-    return rows(values, capture.channel)
 
 
 def _detached(output: Any) -> Any:

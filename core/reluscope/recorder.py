@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from reluscope.cuts import Cuts
 from reluscope.errors import ObservationError
 from reluscope.layout import Layout
+from reluscope.packing import pack
 from reluscope.replay import activated, pooled
 from reluscope.sites import HARDSIGMOID, POOLS, Activation, Bound, Pool, activation_of, argument, called
 from reluscope.suspects import Suspect, suspect_of
@@ -28,8 +29,9 @@ class Capture:
 
     Attributes:
         name: The site's name.
-        raw: A copy of the pre-activation, or the winners of a max-pool, in the network's own shape. Within the graph if
-            one is recorded.
+        shape: Shape of the pre-activation, or of a max-pool's winners, as the network has it.
+        raw: A copy of the pre-activation, or the winners, in that shape; within the graph if one is recorded. None
+            where only its pattern is kept.
         channel: The dim of `raw` that counts units.
         activation: What bends here; None for a max-pool.
         pool: The max-pool; None for an activation.
@@ -38,10 +40,13 @@ class Capture:
         order: Number of the call among all torch calls of the pass.
         cut: What cut the pre-activation off from the input, None if nothing did.
         total: Sum of all values: not finite if any is not, so one number tells whether to look closer.
+        packed: The pattern as bits `(row, byte)`, where only it is kept.
+        trouble: What was not finite, where only the pattern is kept.
     """
 
     name: str
-    raw: torch.Tensor
+    shape: torch.Size
+    raw: torch.Tensor | None
     channel: int
     activation: Activation | None = None
     pool: Pool | None = None
@@ -50,6 +55,14 @@ class Capture:
     order: int = 0
     cut: Suspect | None = None
     total: torch.Tensor | None = None
+    packed: torch.Tensor | None = None
+    trouble: str = ""
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The tensor in `raw`, for whoever knows that it was kept."""
+        assert self.raw is not None
+        return self.raw
 
     @property
     def function(self) -> str:
@@ -67,6 +80,7 @@ class Recorder(TorchFunctionMode):
         graph: Whether to keep captured pre-activations within the graph, and note what may keep the network from being
             affine on a piece.
         replay: What an earlier pass captured, whose patterns hold in this pass as well; None for this pass's own.
+        patterns_only: Whether to keep patterns as bits and let go of pre-activations: less memory, less time.
 
     Attributes:
         captures: What was seen at the sites, in the order of the calls.
@@ -78,7 +92,9 @@ class Recorder(TorchFunctionMode):
         graph: As given.
     """
 
-    def __init__(self, *, graph: bool = False, replay: Sequence[Capture] | None = None) -> None:
+    def __init__(
+        self, *, graph: bool = False, replay: Sequence[Capture] | None = None, patterns_only: bool = False
+    ) -> None:
         super().__init__()
         self.captures: list[Capture] = []
         self.suspects: list[Suspect] = []
@@ -87,6 +103,7 @@ class Recorder(TorchFunctionMode):
         self.calls = 0
         self.raised: tuple[BaseException, str, nn.Module] | None = None
         self.graph = graph
+        self._patterns_only = patterns_only
         self._replay: Mapping[str, Capture] = {capture.name: capture for capture in replay or ()}
         self._layout = Layout()
         self._numbers: Counter[str] = Counter()
@@ -137,7 +154,7 @@ class Recorder(TorchFunctionMode):
         if pool is not None:
             result = self._pool(pool, func, args, kwargs)
         elif capture is not None and activation is not None and capture.name in self._replay and not activation.smooth:
-            result = activated(self._replay[capture.name].raw, func, args, kwargs)
+            result = activated(self._replay[capture.name].values, func, args, kwargs)
         elif self.graph and capture is not None and capture.activation == HARDSIGMOID:
             result = _hardsigmoid(func, args, kwargs)
         else:
@@ -159,19 +176,26 @@ class Recorder(TorchFunctionMode):
         if isinstance(z, nn.Parameter):
             # Bounds on a weight bend nothing in the input.
             return None
-        # A copy: an activation in place, here or later, would overwrite what a reference shows.
-        raw = z.clone() if self.graph else z.detach().clone()
         capture = Capture(
             name=self._name(activation.name),
-            raw=raw,
-            channel=self._unit_dim(raw, z),
+            shape=z.shape,
+            raw=None,
+            channel=self._layout.channel(z) if z.ndim >= 2 else 0,
             activation=activation,
             lower=_copied(lower),
             upper=_copied(upper),
             order=self.calls,
             cut=self.cuts.of(z) if self.graph else None,
-            total=total(raw),
+            total=total(z),
         )
+        if self._patterns_only and z.ndim >= 2:
+            if not bool(capture.total.isfinite()):  # type: ignore[union-attr]
+                what = trouble(z.detach())
+                capture.trouble = f"{what} ({z.dtype})" if what else ""
+            capture.packed = pack(z, capture.channel, lower, upper, outer=activation.outer)
+        else:
+            # A copy: an activation in place, here or later, would overwrite what a reference shows.
+            capture.raw = z.clone() if self.graph else z.detach().clone()
         self.captures.append(capture)
         return capture
 
@@ -179,9 +203,11 @@ class Recorder(TorchFunctionMode):
         values, winners = (pool.indexed or func)(*args, **kwargs)
         channel = max(winners.ndim - pool.spatial - 1, 0)
         name = self._name(pool.name)
-        self.captures.append(Capture(name=name, raw=winners, channel=channel, pool=pool, order=self.calls))
+        self.captures.append(
+            Capture(name=name, shape=winners.shape, raw=winners, channel=channel, pool=pool, order=self.calls)
+        )
         if name in self._replay:
-            winners = self._replay[name].raw
+            winners = self._replay[name].values
             replayed = pooled(argument(args, kwargs, 0, "input"), winners, pool.spatial)
             values = values if replayed is None else replayed
         # The caller may get the winners too (to unpool), and may change them.
@@ -192,9 +218,6 @@ class Recorder(TorchFunctionMode):
         number = self._numbers[label]
         self._numbers[label] += 1
         return f"{label}#{number}"
-
-    def _unit_dim(self, raw: torch.Tensor, z: torch.Tensor) -> int:
-        return self._layout.channel(z) if raw.ndim >= 2 else 0
 
     def _check_vmap(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         z = args[0] if args else kwargs.get("input", kwargs.get("self"))
@@ -244,6 +267,26 @@ def total(tensor: torch.Tensor) -> torch.Tensor:
     """
     detached = tensor.detach()
     return detached.sum() if detached.dtype == torch.float32 else detached.sum(dtype=torch.float32)
+
+
+def trouble(tensor: torch.Tensor) -> str:
+    """Say what in a tensor is not finite.
+
+    Args:
+        tensor: Of any dtype.
+
+    Returns:
+        Such as `"2 NaN among 6 values"`; empty where all is finite, or not floating point.
+
+    Example:
+        >>> trouble(torch.tensor([1.0, float("inf")]))
+        '1 Inf among 2 values'
+    """
+    if not tensor.is_floating_point() or nn.parameter.is_lazy(tensor):
+        return ""
+    nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
+    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} Inf"] * bool(infinite)
+    return f"{' and '.join(parts)} among {tensor.numel()} values" if parts else ""
 
 
 def _copied(bound: Bound) -> Bound:

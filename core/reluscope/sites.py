@@ -40,6 +40,11 @@ class Site:
     units: int
     positions: int
 
+    @property
+    def bits(self) -> int:
+        """Bits that a unit's state takes in `Observation.packed`: 1, 2 for three states, 32 for a max-pool's winner."""
+        return {2: 1, 3: 2}.get(self.states, 32)
+
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
