@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import re
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ import pydantic
 from reluscope.cadence import Cadence
 from reluscope.entries import Experiment
 from reluscope.errors import RecipeError, UnknownNameError, nearest
+from reluscope.figures import Figure, check_figures
 from reluscope.lab import Lab, Shelf
 from reluscope.optimizers import optimizer_class
 from reluscope.parameters import short, typed
@@ -84,6 +86,7 @@ class Recipe(_Strict):
         metrics: What to measure, and when.
         sweep: Dotted key to the values it takes; every combination is run.
         expected: Numbers that the source prints.
+        figures: What the report draws first.
         scale: Name to keys that replace the recipe's, for a smaller or larger run of the same thing.
         parameters: Parameters of the procedure.
     """
@@ -100,6 +103,7 @@ class Recipe(_Strict):
     metrics: tuple[MetricChoice, ...] = ()
     sweep: dict[str, Annotated[list[Any], pydantic.Field(min_length=1)]] = {}
     expected: tuple[Expected, ...] = ()
+    figures: tuple[Figure, ...] = ()
     scale: dict[str, dict[str, Any]] = {}
     parameters: dict[str, Any] = {}
 
@@ -200,6 +204,7 @@ def plan(table: Mapping[str, Any], *, lab: Lab, name: str, origin: str, experime
         points.append((point, _checked(point_table, lab, origin)))
     recipe = points[0][1].model_copy(update={"sweep": sweep})
     _check_expected(recipe, dims, origin)
+    check_figures(recipe.figures, dims, without, origin)
     return Plan(name, origin, experiment, table=complete, recipe=recipe, points=tuple(points))
 
 
@@ -283,8 +288,11 @@ def _first(error: pydantic.ValidationError, known: Iterable[str]) -> str:
         return f"{place} is missing; expected a {place.split('.')[-1]}"
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        fields = Expected.model_fields if first["loc"][0] == "expected" else known
-        return f"unknown key {place!r} (= {short(first['input'])}). {nearest(key, fields)}"
+        fields: dict[Any, Iterable[str]] = {"expected": Expected.model_fields, "figures": Figure.model_fields}
+        return f"unknown key {place!r} (= {short(first['input'])}). {nearest(key, fields.get(first['loc'][0], known))}"
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        words = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        return f"{place} = {short(first['input'])}: {first['msg'].lower()}. {nearest(first['input'], words)}"
     return f"{place} = {short(first['input'])}: {first['msg'].lower()}"
 
 

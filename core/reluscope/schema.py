@@ -13,8 +13,10 @@ from reluscope.errors import SchemaError
 
 SCHEMA_VERSION = 1
 
-DIMS = frozenset({"step", "epoch", "seed", "learning_rate", "site", "unit", "sample", "feature", "class", "bound"})
-"""The dims that every archive may use; a sweep adds its own."""
+DIMS = frozenset(
+    {"step", "epoch", "seed", "learning_rate", "site", "unit", "sample", "feature", "class", "bound", "x", "y", "point"}
+)
+"""The dims that every archive may use; a sweep adds its own. A picture has `y` and `x`, and marks `point`s."""
 
 SWEPT = frozenset({"seed", "learning_rate"})
 """Those of them over which a recipe may sweep."""
@@ -23,7 +25,7 @@ GROWING = ("step", "epoch")
 """The dims along which a run grows."""
 
 LABELS = {
-    **{dim: (dim,) for dim in ("step", "epoch", "seed", "learning_rate", "site", "class")},
+    **{dim: (dim,) for dim in ("step", "epoch", "seed", "learning_rate", "site", "class", "x", "y")},
     "unit": ("unit_site", "neuron"),
 }
 """Dim to the coordinates along it that it must have; a dim of a sweep must have its own."""

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from reluscope.report import reading
+from reluscope.report.numbers import Array, blocks, plain
 from reluscope.report.summary import mean, rank, title
 
 MAX_POSITIONS = 400
@@ -26,8 +27,6 @@ MAX_SERIES = 16
 """Points of a sweep that are drawn."""
 FEW = 6
 """Up to so many sites get a plot each."""
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,20 +196,12 @@ def _reduce(cube: Array, units: bool) -> tuple[Array, Array, Array]:
     return mean(runs, 0), np.fmin.reduce(runs, 0), np.fmax.reduce(runs, 0)
 
 
-# Cut the last axis into blocks of one size: (..., position) to (..., block, position in it), filled with NaN.
-def _blocks(values: Array, size: int) -> Array:
-    count = -(-values.shape[-1] // size)
-    padded = np.full((*values.shape[:-1], count * size), np.nan)
-    padded[..., : values.shape[-1]] = values
-    return padded.reshape(*values.shape[:-1], count, size)
-
-
 # Return where values stand along the axis, and how many of them share a block.
 def _positions(task: _Task, limit: int = MAX_POSITIONS) -> tuple[list[float], int]:
     data, axis = task.data, str(task.axis)
     labels = data[axis].values.astype(float) if axis in data.coords else np.arange(data.sizes[axis], dtype=float)
     size = -(-labels.size // limit)
-    return _plain(mean(_blocks(labels, size), -1)), size
+    return plain(mean(blocks(labels, size), -1)), size
 
 
 def _lines(name: str, label: str, task: _Task, points: list[reading.Point], members: Array) -> dict[str, Any]:
@@ -220,10 +211,10 @@ def _lines(name: str, label: str, task: _Task, points: list[reading.Point], memb
         middle, low, high = _reduce(_cube(name, task, point)[:, :, members], task.other == "unit")
         if np.isnan(middle).all():
             continue
-        line = {"point": point.index, "name": point.label, "y": _plain(mean(_blocks(middle, size), -1))}
-        low, high = np.fmin.reduce(_blocks(low, size), -1), np.fmax.reduce(_blocks(high, size), -1)
+        line = {"point": point.index, "name": point.label, "y": plain(mean(blocks(middle, size), -1))}
+        low, high = np.fmin.reduce(blocks(low, size), -1), np.fmax.reduce(blocks(high, size), -1)
         if not np.array_equal(low, high, equal_nan=True):
-            line |= {"low": _plain(low), "high": _plain(high)}
+            line |= {"low": plain(low), "high": plain(high)}
         series.append(line)
     return {
         "kind": "lines",
@@ -243,10 +234,10 @@ def _heat(name: str, label: str, task: _Task, point: reading.Point, parts: list[
         rows = np.stack([mean(mean(cube[:, :, members], 2), 0) for _, members in parts])
     else:
         rows = mean(cube, 0).T
-    rows = mean(_blocks(rows, size), -1)
+    rows = mean(blocks(rows, size), -1)
     step = -(-len(parts) // MAX_ROWS)
     labels = [parts[i][0] + ("" if step == 1 else " …") for i in range(0, len(parts), step)]
-    rows = mean(_blocks(rows.T, step), -1).T
+    rows = mean(blocks(rows.T, step), -1).T
     return {
         "kind": "heat",
         "point": point.index,
@@ -255,7 +246,7 @@ def _heat(name: str, label: str, task: _Task, point: reading.Point, parts: list[
         "z_title": _units(task),
         "x": x,
         "rows": labels,
-        "z": [_plain(row) for row in rows],
+        "z": [plain(row) for row in rows],
     }
 
 
@@ -273,9 +264,9 @@ def _profile(
                 "point": point.index,
                 "name": point.label,
                 "x": labels,
-                "y": _plain(middle),
-                "low": _plain(low),
-                "high": _plain(high),
+                "y": plain(middle),
+                "low": plain(low),
+                "high": plain(high),
             }
         )
     return {
@@ -336,14 +327,3 @@ def _axis_title(task: _Task) -> str:
 
 def _joined(*labels: str) -> str:
     return ", ".join(label for label in labels if label)
-
-
-# Numbers as plain types with five digits, as many as a screen shows; None stands for NaN.
-def _plain(values: Array) -> list[Any]:
-    known = (np.abs(values) > 1e-15) & (np.abs(values) < 1e15)
-    digits = 4 - np.floor(np.log10(np.abs(values), out=np.zeros_like(values), where=known))
-    scale = 10.0 ** np.abs(digits)
-    up = digits >= 0  # dividing by an exact power of ten leaves the shortest decimal
-    rounded = np.where(up, np.rint(values * np.where(up, scale, 1)) / scale, np.rint(values / scale) * scale)
-    rounded = np.where(known, rounded, values)
-    return [None if value != value else value for value in rounded.tolist()]

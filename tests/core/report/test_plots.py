@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from reluscope.report import plots
+from reluscope.report.numbers import plain
 
 
 def family(tree: xr.DataTree, title: str) -> plots.Family:
@@ -172,10 +173,10 @@ def test_more_points_than_can_be_told_apart(make_archive: Callable[..., xr.DataT
 def test_numbers_keep_five_digits_whatever_their_size() -> None:
     random = np.random.default_rng(0)
     values = random.standard_normal(2000) * 10.0 ** random.integers(-300, 300, 2000)
-    shortened = plots._plain(np.append(values, [0.0, np.nan, 5e-324]))
+    shortened = plain(np.append(values, [0.0, np.nan, 5e-324]))
     np.testing.assert_allclose(shortened[:2000], values, rtol=6e-5)
     assert shortened[2000:] == [0.0, None, 5e-324]
-    assert plots._plain(np.array([0.30000004, 0.123456789, -1 / 3])) == [0.3, 0.12346, -0.33333]
+    assert plain(np.array([0.30000004, 0.123456789, -1 / 3])) == [0.3, 0.12346, -0.33333]
 
 
 def test_what_does_not_change_is_not_drawn_for_every_point(make_archive: Callable[..., xr.DataTree]) -> None:
