@@ -165,7 +165,7 @@ class Dataset(Entry):
     """Samples to train and measure on.
 
     Attributes:
-        definition: `(split, root, **params) -> torch.utils.data.Dataset`; with a parameter `lab` it gets the lab too, to
+        definition: `(split, root, **params) -> torch.utils.data.Dataset`; a parameter `lab`, if any, gets the lab, to
             look up the data set that it builds on.
         classes: Class names in the order of the labels; empty where the data tells.
         shape: Shape of one sample, channels first; empty where the data tells.
