@@ -1,0 +1,275 @@
+"""A table of distinct patterns and how often each was seen: exact, sorted, merged; 12 bytes a pattern.
+
+A table is plain data, so that it can be sent, kept and merged anywhere:
+
+- `bits` of a pattern, `seed` of the hash, `exact`: whether longer patterns are kept whole, `rows`: how many were counted;
+- `words` and `counts`: lists of chunks. Chunks hold ascending, disjoint ranges of words, and are never changed, only
+  replaced: two tables may share them;
+- `new_words` and `new_counts`: sorted runs that wait to be merged, together at most `WAITING` of the chunks.
+
+A word is a 64-bit key (see `reluscope_plugins.patterns.keys`), or in an exact table of more than 64 bits a row of
+64-bit words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from reluscope.errors import ObservationError
+from reluscope_plugins.patterns.keys import row_keys
+
+Array = np.ndarray[Any, Any]
+Table = dict[str, Any]
+
+CHUNK = 1 << 18
+"""Entries of a chunk; one of twice as many is cut in two."""
+
+WAITING = 1 / 8
+"""Entries that may wait to be merged, as a share of those in the chunks."""
+
+_FEW = 1 << 12
+
+
+def empty(bits: int, *, seed: int = 0, exact: bool = False) -> Table:
+    """Make a table of nothing.
+
+    Args:
+        bits: Bits of a pattern.
+        seed: Seed of the hash.
+        exact: Whether patterns of more than 64 bits are kept whole.
+
+    Returns:
+        The table.
+    """
+    lists: Table = {name: [] for name in ("words", "counts", "new_words", "new_counts")}
+    return {"bits": bits, "seed": seed, "exact": exact, "rows": 0, **lists}
+
+
+def counted(packed: torch.Tensor, bits: int, *, seed: int = 0, exact: bool = False) -> Table:
+    """Count the patterns of one batch.
+
+    Args:
+        packed: uint8 `(row, byte)`, as `Observation.packed` has it.
+        bits: Bits of a pattern.
+        seed: Seed of the hash.
+        exact: Whether patterns of more than 64 bits are kept whole.
+
+    Returns:
+        The table.
+
+    Example:
+        >>> table = counted(torch.tensor([[5], [4], [5]], dtype=torch.uint8), bits=3)
+        >>> entries(table)[0].tolist(), entries(table)[1].tolist()
+        ([4, 5], [1, 2])
+    """
+    if exact and bits > 64:
+        words = np.ascontiguousarray(packed.cpu().numpy()).view(np.uint64)
+    else:
+        words = row_keys(packed, seed=seed)
+    return of_words(words, bits, seed=seed, exact=exact)
+
+
+def of_words(words: Array, bits: int, *, seed: int = 0, exact: bool = False) -> Table:
+    """Count words, each once for every time it stands there.
+
+    Args:
+        words: `(row,)` of unsigned integers, or `(row, word)` uint64 where patterns are kept whole.
+        bits: Bits of a pattern.
+        seed: Seed of the hash that made them.
+        exact: Whether patterns of more than 64 bits are kept whole.
+
+    Returns:
+        The table.
+    """
+    table = empty(bits, seed=seed, exact=exact)
+    table["rows"] = len(words)
+    if len(words):
+        run = _runs(words)
+        table["words"], table["counts"] = [run[0]], [run[1]]
+    return table
+
+
+def add(table: Table, other: Table) -> None:
+    """Add a table to another, in place.
+
+    Args:
+        table: Changed.
+        other: Left as it is; its chunks may be shared from then on.
+
+    Raises:
+        ObservationError: If they do not count patterns of the same kind.
+    """
+    for name in ("bits", "seed", "exact"):
+        if table[name] != other[name]:
+            raise ObservationError(
+                f"pattern tables differ in {name}: {table[name]} and {other[name]}, expected the same; count both with "
+                "the same network and parameters"
+            )
+    table["rows"] += other["rows"]
+    for name in ("words", "counts"):
+        table[f"new_{name}"] += [*other[name], *other[f"new_{name}"]]
+    waiting = sum(map(len, table["new_counts"]))
+    if waiting > max(_FEW, WAITING * sum(map(len, table["counts"]))):
+        settle(table)
+
+
+def merged(first: Table, second: Table) -> Table:
+    """Add two tables.
+
+    Args:
+        first: A table, left as it is.
+        second: Another, left as it is.
+
+    Returns:
+        The table of both.
+
+    Raises:
+        ObservationError: If they do not count patterns of the same kind.
+    """
+    table = {name: list(value) if isinstance(value, list) else value for name, value in first.items()}
+    add(table, second)
+    return table
+
+
+def settle(table: Table) -> None:
+    """Merge what waits, in place.
+
+    Args:
+        table: Changed, but it counts the same.
+    """
+    if not table["new_words"]:
+        return
+    words, counts = _combined(table["new_words"], table["new_counts"], table["rows"])
+    table["new_words"], table["new_counts"] = [], []
+    if not table["words"] or words.ndim == 2:
+        if table["words"]:
+            words, counts = _combined([*table["words"], words], [*table["counts"], counts], table["rows"])
+        table["words"], table["counts"] = [words], [counts]
+        return
+    starts = np.array([chunk[0] for chunk in table["words"][1:]], np.uint64)
+    cuts = [0, *np.searchsorted(words, starts).tolist(), len(words)]
+    for place in range(len(cuts) - 2, -1, -1):  # from the end: a chunk that is cut in two moves those behind it
+        piece = slice(cuts[place], cuts[place + 1])
+        if piece.start == piece.stop:
+            continue
+        into = _inserted(table["words"][place], table["counts"][place], words[piece], counts[piece])
+        parts = max(1, len(into[0]) // CHUNK)
+        table["words"][place : place + 1] = np.array_split(into[0], parts) if parts > 1 else [into[0]]
+        table["counts"][place : place + 1] = np.array_split(into[1], parts) if parts > 1 else [into[1]]
+
+
+def entries(table: Table) -> tuple[Array, Array]:
+    """Return what a table holds.
+
+    Args:
+        table: Not changed in what it counts.
+
+    Returns:
+        The distinct words in ascending order, uint64 `(pattern,)` or `(pattern, word)`, and how often each was seen,
+        `(pattern,)`.
+    """
+    settle(table)
+    if not table["words"]:
+        shape = (0, -(-table["bits"] // 64)) if table["exact"] and table["bits"] > 64 else (0,)
+        return np.zeros(shape, np.uint64), np.zeros(0, np.uint32)
+    if len(table["words"]) == 1:
+        return table["words"][0], table["counts"][0]
+    return np.concatenate(table["words"]), np.concatenate(table["counts"])
+
+
+def distinct(table: Table) -> int:
+    """Count the distinct patterns.
+
+    Args:
+        table: Not changed in what it counts.
+
+    Returns:
+        Their number.
+    """
+    settle(table)
+    return sum(map(len, table["counts"]))
+
+
+def shared(first: Table, second: Table) -> tuple[Array, Array]:
+    """Look up the patterns that two tables have in common.
+
+    Args:
+        first: A table.
+        second: Another.
+
+    Returns:
+        How often the first and the second saw each of them, int64 `(pattern,)`.
+
+    Raises:
+        ObservationError: If they do not count patterns of the same kind.
+    """
+    for name in ("bits", "seed", "exact"):
+        if first[name] != second[name]:
+            raise ObservationError(
+                f"pattern tables differ in {name}: {first[name]} and {second[name]}, expected the same; compare "
+                "moments of one network, counted with the same parameters"
+            )
+    (words, counts), (others, other_counts) = entries(first), entries(second)
+    if words.ndim == 2:
+        both = np.concatenate([words, others])
+        order = np.lexsort(both.T[::-1])
+        twice = np.flatnonzero((both[order[1:]] == both[order[:-1]]).all(1))
+        pair = np.sort(np.stack([order[twice], order[twice + 1]]), axis=0)
+        return counts[pair[0]].astype(np.int64), other_counts[pair[1] - len(words)].astype(np.int64)
+    if not len(words):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    place = np.searchsorted(words, others)
+    place[place == len(words)] = 0
+    hit = words[place] == others
+    return counts[place[hit]].astype(np.int64), other_counts[hit].astype(np.int64)
+
+
+# Distinct words in ascending order, and how often each stands there.
+def _runs(words: Array) -> tuple[Array, Array]:
+    dtype = _dtype(len(words))
+    if words.dtype.itemsize <= 2:
+        frequencies = np.bincount(words)
+        found = np.flatnonzero(frequencies)
+        return found.astype(np.uint64), frequencies[found].astype(dtype)
+    if words.ndim == 2:
+        ordered = words[np.lexsort(words.T[::-1])]
+        changes = (ordered[1:] != ordered[:-1]).any(1)
+    else:
+        ordered = np.sort(words)
+        changes = ordered[1:] != ordered[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    counts = np.diff(starts, append=len(ordered)).astype(dtype)
+    return ordered[starts].astype(np.uint64), counts
+
+
+# One sorted run out of several, whose words may repeat.
+def _combined(words: list[Array], counts: list[Array], rows: int) -> tuple[Array, Array]:
+    dtype = _dtype(rows)
+    if len(words) == 1:
+        return words[0], counts[0].astype(dtype, copy=False)
+    joined, weights = np.concatenate(words), np.concatenate(counts)
+    order = np.lexsort(joined.T[::-1]) if joined.ndim == 2 else np.argsort(joined)
+    joined, weights = joined[order], weights[order]
+    changes = (joined[1:] != joined[:-1]).any(1) if joined.ndim == 2 else joined[1:] != joined[:-1]
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    if len(starts) == len(joined):
+        return joined, weights.astype(dtype, copy=False)
+    return joined[starts], np.add.reduceat(weights, starts, dtype=dtype)
+
+
+def _inserted(words: Array, counts: Array, others: Array, other_counts: Array) -> tuple[Array, Array]:
+    place = np.searchsorted(words, others)
+    hit = words[np.minimum(place, len(words) - 1)] == others
+    counts = counts.astype(other_counts.dtype)  # a copy: chunks are shared
+    counts[place[hit]] += other_counts[hit]
+    if hit.all():
+        return words, counts
+    fresh = ~hit
+    return np.insert(words, place[fresh], others[fresh]), np.insert(counts, place[fresh], other_counts[fresh])
+
+
+def _dtype(rows: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint32 if rows < 2**32 else np.uint64
