@@ -5,6 +5,23 @@ from __future__ import annotations
 from reluscope.entries import Architecture
 from reluscope.hookspecs import hookimpl
 
+_SUMMARIES = {
+    "convnet": "The CIFAR ResNet without its shortcuts",
+    "f1": "Fully connected: five hidden layers of 512 units, batch normalisation or not",
+    "fixup": "The CIFAR ResNet without normalisation, with fixed-update initialisation",
+    "m5": "Four convolutions over raw sound",
+    "mlp": "Fully connected layers with an activation after each but the last",
+    "pyramidnet": "A residual network for small images that widens with every block",
+    "resnet": "The CIFAR variant of ResNet: versions 1 and 2, any depth 6 n + 2, shortcuts or none",
+    "small_cnn": "Stacked small convolutions, global average pooling and one linear layer",
+    "torchvision": "Any of torchvision's models by name",
+    "toynet": "Stacked 3 x 3 convolutions of one width and global average pooling",
+    "vgg": "VGG 11, 13, 16 or 19 with one linear layer, batch normalisation or not",
+}
+_IMAGES = "(sample, channel, height, width)"
+_FEATURES = "(sample, feature), or images, which it flattens"
+_INPUTS = {"f1": _FEATURES, "mlp": _FEATURES, "m5": "(sample, channel, time)"}
+
 
 @hookimpl
 def reluscope_architectures() -> list[Architecture]:
@@ -15,21 +32,10 @@ def reluscope_architectures() -> list[Architecture]:
     """
     return [
         Architecture(
-            name="mlp",
-            summary="Fully connected layers with an activation after each but the last",
-            definition="reluscope_plugins.architectures.mlp:mlp",
-            input="(sample, feature), or images, which it flattens",
-        ),
-        Architecture(
-            name="small_cnn",
-            summary="Stacked small convolutions, global average pooling and one linear layer",
-            definition="reluscope_plugins.architectures.small_cnn:small_cnn",
-            input="(sample, channel, height, width)",
-        ),
-        Architecture(
-            name="torchvision",
-            summary="Any of torchvision's models by name",
-            definition="reluscope_plugins.architectures.torchvision:torchvision",
-            input="(sample, channel, height, width)",
-        ),
+            name=name,
+            summary=summary,
+            definition=f"reluscope_plugins.architectures.{name}:{name}",
+            input=_INPUTS.get(name, _IMAGES),
+        )
+        for name, summary in _SUMMARIES.items()
     ]

@@ -47,6 +47,6 @@ def make_activation(name: str) -> nn.Module:
         >>> make_activation("relu")
         ReLU()
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise RecipeError(f"unknown activation {name!r}. {nearest(str(name), ACTIVATIONS)}")
     return ACTIVATIONS[name]()

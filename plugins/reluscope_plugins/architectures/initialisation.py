@@ -1,11 +1,11 @@
-"""Initial weights of linear layers."""
+"""Initial weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -91,3 +91,27 @@ def initialise(layers: Iterable[nn.Linear], scheme: str, parameters: Mapping[str
         elif scheme == "sparse":
             nn.init.sparse_(layer.weight, sparsity=parameters["sparsity"], std=parameters["std"])
             bias.zero_()
+
+
+@torch.no_grad()
+def he_normal(model: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
+    r"""Draw the weights of all convolutions and linear layers anew: `N(0, 2 / fan)`, biases 0.
+
+    Args:
+        model: The network; changed in place.
+        mode: `"fan_in"`, the weights at one output, or `"fan_out"`, those at one input.
+
+    References:
+        He et al. 2015, eq. 10 (fan in) and eq. 14 (fan out).
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> he_normal(layer)
+        >>> layer.bias.tolist()
+        [0.0, 0.0, 0.0]
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+            if layer.bias is not None:
+                layer.bias.zero_()
