@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 from reluscope.errors import ObservationError, RecipeError
 from reluscope_plugins.architectures.activations import make_activation
-from reluscope_plugins.architectures.checks import check_sizes
+from reluscope_plugins.architectures.checks import check_size, check_sizes
 from reluscope_plugins.architectures.initialisation import check_scheme, initialise
 
 
@@ -57,8 +58,11 @@ class FlattenFeatures(nn.Module):
 def mlp(
     widths: Sequence[int] = (784, 512, 512, 10),
     *,
+    width: int | None = None,
+    depth: int | None = None,
     activation: str = "relu",
     bias: bool = True,
+    bias_init: float | str | None = None,
     batch_norm: bool = False,
     dropout: float = 0.0,
     init: str = "default",
@@ -72,8 +76,14 @@ def mlp(
 
     Args:
         widths: Number of values of a sample, of units of each hidden layer, of outputs.
+        width: With `depth`: units of each of so many more hidden layers, before the last of `widths`. So
+            `widths=[2, 2], width=16, depth=8` is a network of uniform width.
+        depth: With `width`: how many; 1 if left out.
         activation: One of `reluscope_plugins.architectures.activations.ACTIVATIONS`.
         bias: Whether the linear layers have one.
+        bias_init: What each unit's additive parameter is at first, whatever `init` says of it: `"uniform"` draws the
+            biases as torch does, up to one over the square root of the weights at one unit; a number is that constant,
+            and where batch normalisation takes constants away again, its own additive parameter is that number too.
         batch_norm: Whether batch normalisation comes before each activation.
         dropout: Share of hidden units dropped in training, within 0..1, 1 excluded.
         init: `"default"` (torch's own), `"he_normal"`, `"gaussian"`, `"uniform"` or `"sparse"`.
@@ -96,7 +106,7 @@ def mlp(
         >>> model(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 10])
     """
-    sizes = check_sizes("mlp", "widths", widths, at_least=2)
+    sizes = _uniform(check_sizes("mlp", "widths", widths, at_least=2), width, depth)
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise RecipeError(f"architecture 'mlp': dropout is {dropout!r}, expected a share within 0..1, 1 excluded")
     parameters = check_scheme(
@@ -120,4 +130,36 @@ def mlp(
         if dropout:
             layers[f"dropout{number}"] = nn.Dropout(dropout)
     initialise((layer for layer in layers.values() if isinstance(layer, nn.Linear)), init, parameters)
+    if bias_init is not None:
+        _check_bias_init(bias_init, bias=bias, batch_norm=batch_norm, bias_variance=bias_variance)
+        _initialise_biases(layers.values(), bias_init)
     return nn.Sequential(layers)
+
+
+def _uniform(sizes: list[int], width: int | None, depth: int | None) -> list[int]:
+    if width is None:
+        if depth is not None:
+            raise RecipeError(f"architecture 'mlp': depth is {depth!r} without a width; say how wide the layers are")
+        return sizes
+    more = [check_size("mlp", "width", width)] * check_size("mlp", "depth", 1 if depth is None else depth)
+    return [*sizes[:-1], *more, sizes[-1]]
+
+
+def _check_bias_init(bias_init: float | str, *, bias: bool, batch_norm: bool, bias_variance: float | None) -> None:
+    number = isinstance(bias_init, int | float) and not isinstance(bias_init, bool) and math.isfinite(bias_init)
+    if not number and bias_init != "uniform":
+        raise RecipeError(f"architecture 'mlp': bias_init is {bias_init!r}, expected a number or \"uniform\"")
+    if bias_variance is not None:
+        raise RecipeError("architecture 'mlp': bias_variance and bias_init both say what the biases are; leave one out")
+    if not bias and not (batch_norm and number):
+        raise RecipeError(f"architecture 'mlp': bias_init is {bias_init!r}, but bias = false leaves no bias; drop one")
+
+
+@torch.no_grad()
+def _initialise_biases(layers: Iterable[nn.Module], bias_init: float | str) -> None:
+    for layer in layers:
+        if isinstance(layer, nn.Linear | nn.BatchNorm1d) and layer.bias is not None and not isinstance(bias_init, str):
+            layer.bias.fill_(bias_init)
+        elif isinstance(layer, nn.Linear) and layer.bias is not None:
+            bound = 1 / math.sqrt(layer.in_features)
+            layer.bias.uniform_(-bound, bound)

@@ -179,6 +179,39 @@ def test_sparse(sparsity: float, std: float) -> None:
             assert statistic < scipy.stats.chi2.isf(ERROR, outputs - 1)
 
 
+def test_uniform_width() -> None:
+    model = MLP.build(widths=[2, 3], width=16, depth=4)
+    assert [tuple(layer.weight.shape) for layer in linears(model)] == [(16, 2), (16, 16), (16, 16), (16, 16), (3, 16)]
+    assert [tuple(layer.weight.shape) for layer in linears(MLP.build(widths=[2, 7, 3], width=5))] == [
+        *((7, 2), (5, 7), (3, 5)),
+    ]
+
+
+def test_uniform_bias_is_torchs_own() -> None:
+    """Null: biases U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), 150 and 120 of them; the weights are the scheme's."""
+    params = {"widths": WIDTHS, "init": "he_normal", "seed": 5}
+    model, plain = MLP.build(bias_init="uniform", **params), MLP.build(**params)
+    for layer, other in zip(linears(model), linears(plain), strict=True):
+        assert torch.equal(layer.weight, other.weight)
+        limit = 1 / math.sqrt(layer.in_features)
+        numbers = layer.bias.detach().double().numpy()
+        assert abs(numbers).max() <= limit
+        assert scipy.stats.kstest(numbers, scipy.stats.uniform(-limit, 2 * limit).cdf).pvalue > ERROR
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_constant_bias(batch_norm: bool, bias: bool) -> None:
+    if not bias and not batch_norm:
+        with pytest.raises(ReluscopeError, match="leaves no bias"):
+            MLP.build(widths=[3, 4, 2], bias=bias, bias_init=0.25)
+        return
+    model = MLP.build(widths=[3, 4, 2], bias=bias, batch_norm=batch_norm, bias_init=0.25, init="he_normal")
+    biases = [value for name, value in model.named_parameters() if name.endswith("bias")]
+    assert len(biases) == 2 * bias + batch_norm
+    assert all(bool((value == 0.25).all()) for value in biases)
+
+
 def test_wrong_input_size_says_what_was_expected() -> None:
     with pytest.raises(ObservationError, match=r"samples of 784 values, got a batch of shape \(2, 3, 32, 32\)"):
         MLP.build()(torch.zeros(2, 3, 32, 32))
@@ -208,7 +241,14 @@ def test_wrong_input_size_says_what_was_expected() -> None:
         ({"init": "uniform", "bound": "wide"}, "bound is 'wide'"),
         ({"init": "sparse", "sparsity": 1.5}, "sparsity is 1.5"),
         ({"init": "sparse", "std": 0}, "std is 0"),
-        ({"width": [3, 2]}, "Did you mean 'widths'"),
+        ({"width_s": [3, 2]}, "Did you mean 'widths'"),
+        ({"width": 0}, "width is 0"),
+        ({"width": 3, "depth": 0}, "depth is 0"),
+        ({"depth": 3}, "depth is 3 without a width"),
+        ({"bias_init": "unifrom"}, "bias_init is 'unifrom', expected a number"),
+        ({"bias_init": math.inf}, "bias_init is inf"),
+        ({"bias_init": True}, "bias_init is True"),
+        ({"bias_init": 1.0, "init": "gaussian", "bias_variance": 1.0}, "leave one out"),
     ],
 )
 def test_bad_values_are_named(params: dict[str, Any], message: str) -> None:
