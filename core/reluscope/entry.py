@@ -51,20 +51,22 @@ class Entry:
         Raises:
             PluginError: If what the entry names does not exist or is not callable.
         """
-        target = self._target()
+        return self._resolved(self._target())
+
+    def _resolved(self, target: Target) -> Callable[..., Any]:
+        named = target
         if isinstance(target, str):
             module_name, _, attribute = target.partition(":")
             try:
                 target = getattr(importlib.import_module(module_name), attribute)
             except (ImportError, AttributeError) as error:
                 raise PluginError(
-                    f"{self.kind} {self.name!r}: {self._target()!r} cannot be imported ({error}); expected "
+                    f"{self.kind} {self.name!r}: {named!r} cannot be imported ({error}); expected "
                     "'package.module:name' of a function or class; mend the plugin or install what it needs"
                 ) from error
         if not callable(target):
             raise PluginError(
-                f"{self.kind} {self.name!r}: {self._target()!r} is {type(target).__name__}, expected a function or "
-                "class"
+                f"{self.kind} {self.name!r}: {named!r} is {type(target).__name__}, expected a function or class"
             )
         return target
 

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from reluscope import monoid
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError, PluginError, ReluscopeError
 from reluscope.lab import Lab
@@ -99,32 +100,44 @@ def measure_states(
     chosen = resolve(metrics, lab)
     _check_data(data)
     affine = any("affine" in metric.needs for metric in chosen)
+    patterns_only = all("patterns" in metric.needs and metric.needs <= {"patterns", "targets"} for metric in chosen)
+    places = _shared(chosen)
     target_device = _device(model, device)
     total = length(data)
-    states: list[Any] = [None] * len(chosen)
+    states: list[Any] = [None] * len(set(places))
     with preserved(model, training=training), one_pass(data) as batches:
         index = 0
         for batch in batches:  # not enumerate, which holds on to the last batch
             x, y = _split(batch, index)
             with _blame(None, lab, f"batch {index}"):
-                observation = observe(model, _move(x, target_device), target=_move(y, target_device), affine=affine)
-            for position, metric in enumerate(chosen):
+                observation = observe(
+                    model,
+                    _move(x, target_device),
+                    target=_move(y, target_device),
+                    affine=affine,
+                    patterns_only=patterns_only,
+                )
+            for position in range(len(states)):
+                metric = chosen[places.index(position)]
                 with _blame(metric, lab, f"batch {index}"):
-                    states[position] = metric.merge(states[position], metric.measure(observation))
+                    states[position] = monoid.update(metric, states[position], observation)
             del batch, x, y, observation  # else two batches are in memory while the next one is made
             index += 1
             if progress is not None:
                 progress(index, total)
-    return states
+    return [states[place] for place in places]
 
 
-def assemble(metrics: Sequence[Metric], states: Sequence[Any], *, lab: Lab | None = None) -> xr.Dataset:
+def assemble(
+    metrics: Sequence[Metric], states: Sequence[Any], *, lab: Lab | None = None, references: Sequence[Any] | None = None
+) -> xr.Dataset:
     """Finish states and put the results side by side.
 
     Args:
         metrics: What was measured.
         states: One for each metric.
         lab: Where the plugin is looked up that an error names.
+        references: For each metric that compares two moments, the state of the other; None compares with itself.
 
     Returns:
         One variable for each metric, and the coordinates `site`, `activation(site)` and `smooth(site)`.
@@ -133,9 +146,9 @@ def assemble(metrics: Sequence[Metric], states: Sequence[Any], *, lab: Lab | Non
 
     layout = states[0]["sites"]
     arrays: list[xr.DataArray | xr.Dataset] = [xr.Dataset(coords=coordinates(layout, per_unit=False))]
-    for metric, state in zip(metrics, states, strict=True):
+    for metric, state, reference in zip(metrics, states, references or [None] * len(states), strict=True):
         with _blame(metric, lab, "at the end"):
-            arrays.append(metric.finish(state))
+            arrays.append(metric.finish(state, reference))
     dataset = xr.merge(arrays, join="outer", compat="equals", combine_attrs="drop_conflicts")
     if dataset["site"].values.tolist() != list(layout):  # a metric that labels by hand has them in another order
         dataset = dataset.sel(site=list(layout))
@@ -152,7 +165,7 @@ def resolve(metrics: str | Metric | Sequence[str | Metric], lab: Lab | None = No
         lab: Where names are looked up; None takes all that is installed.
 
     Returns:
-        The entries, in the same order.
+        The entries, in the same order, each followed by what it brings and nobody asked for.
 
     Raises:
         ObservationError: If there is none, two have one name, or one is neither a name nor a metric.
@@ -177,7 +190,32 @@ def resolve(metrics: str | Metric | Sequence[str | Metric], lab: Lab | None = No
                 "dataclasses.replace(metric, name=...)"
             )
         chosen.append(metric)
-    return chosen
+    return with_brought(chosen)
+
+
+def with_brought(metrics: Sequence[Metric]) -> list[Metric]:
+    """Add what metrics bring along.
+
+    Args:
+        metrics: Entries.
+
+    Returns:
+        Each followed by what it brings, unless one of that name is there already.
+    """
+    asked = {metric.name for metric in metrics}
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        found[metric.name] = metric
+        for brought in with_brought(metric.brings):
+            if brought.name not in asked:
+                found.setdefault(brought.name, brought)
+    return list(found.values())
+
+
+def _shared(metrics: Sequence[Metric]) -> list[int]:
+    # metrics that finish one class's state share it
+    keys = [monoid.state_key(metric) for metric in metrics]
+    return [list(dict.fromkeys(keys)).index(key) for key in keys]
 
 
 def _check_data(data: Any) -> None:

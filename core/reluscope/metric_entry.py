@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 NEEDS = frozenset({"patterns", "affine", "weights", "targets"})
 """What a metric may say that it needs.
 
-The kernel acts on two of them: with `"affine"` the forward pass keeps its graph, so that the observation has the local
-affine map; with `"targets"` a batch without labels is refused before the metric sees it. `"patterns"` and `"weights"`
-are there in every observation, and tell a reader what the metric looks at.
+With `"affine"` the forward pass keeps its graph, so that the observation has the local affine map; with `"targets"` a
+batch without labels is refused before the metric sees it. With `"patterns"` the metric says that of a site it looks at
+`pattern` and `packed` alone: where all metrics of a pass say so, pre-activations are not kept. `"weights"` tells a
+reader what the metric looks at.
 """
 
+REFERENCES = ("first", "previous", "last")
+"""Moments of a run that a metric may compare the present one with."""
+
 TAKEN = frozenset(
-    "step epoch seed site activation smooth unit unit_site neuron sample feature class bound learning_rate".split()
+    "step epoch seed site activation smooth unit unit_site neuron sample feature class bound learning_rate pattern x y "
+    "point".split()
 )
 """Names of labels, which no variable may share."""
 
@@ -61,9 +66,14 @@ class Metric(Entry):
         units: Units of the result, `"1"` where pure.
         minimum: Least value it can take, None where unbounded.
         maximum: Greatest value it can take, None where unbounded.
-        needs: What it needs of an observation beside patterns: see `NEEDS`.
+        needs: What it needs of an observation: see `NEEDS`.
         definition: A function on an observation (its values are averaged over samples) or a class with `measure`,
-            `merge` and `finish`.
+            `merge` and `finish`; with `of`, a function on that class's state.
+        of: A class with `measure` and `merge`, or its target: the definition then is what finishes its state. Metrics
+            of one class with the same parameters share one state.
+        compared_with: `"first"`, `"previous"` or `"last"`: the definition then takes two states, of the present moment
+            and of that one; empty where it takes one.
+        brings: Metrics that are measured whenever this one is, with the same parameters.
         params: Parameters bound to the definition.
         version: Raise it when the numbers change; it stands in the provenance.
     """
@@ -75,6 +85,9 @@ class Metric(Entry):
     minimum: float | None = None
     maximum: float | None = None
     needs: frozenset[str] = frozenset()
+    of: Target | None = None
+    compared_with: str = ""
+    brings: tuple[Metric, ...] = ()
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,6 +99,15 @@ class Metric(Entry):
         unknown = sorted(set(self.needs) - NEEDS)
         if unknown:
             raise PluginError(f"metric {self.name!r}: unknown need {unknown[0]!r}. {nearest(unknown[0], NEEDS)}")
+        if self.compared_with and self.compared_with not in REFERENCES:
+            raise PluginError(
+                f"metric {self.name!r}: compared_with is {self.compared_with!r}. "
+                f"{nearest(str(self.compared_with), REFERENCES)}"
+            )
+        if self.compared_with and self.of is None:
+            raise PluginError(
+                f"metric {self.name!r}: compared_with needs the class whose states are compared; give it with of"
+            )
 
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """Return the parameters that a recipe may set: of a function, all but the observation, whatever its name.
@@ -95,11 +117,44 @@ class Metric(Entry):
         """
         known = dict(super().parameters())
         if not inspect.isclass(self.implementation()):
-            known.pop(next(iter(inspect.signature(self.implementation()).parameters), ""), None)
-        return MappingProxyType(known)
+            for name in list(inspect.signature(self.implementation()).parameters)[: 2 if self.compared_with else 1]:
+                known.pop(name, None)
+        counted = self.counted()  # its parameters are this metric's too
+        return MappingProxyType({**(inspect.signature(counted).parameters if counted else {}), **known})
+
+    def counted(self) -> type | None:
+        """Return the class whose state this metric finishes.
+
+        Returns:
+            The class in `of`, or None where there is none.
+
+        Raises:
+            PluginError: If it is no class.
+        """
+        if self.of is None:
+            return None
+        found = self._resolved(self.of)
+        if not inspect.isclass(found):
+            raise PluginError(
+                f"metric {self.name!r}: of is {self.of!r}, expected a class with measure and merge; mend the metric"
+            )
+        return found
+
+    def state_params(self) -> dict[str, Any]:
+        """Return the parameters on which the state depends.
+
+        Returns:
+            Those of the class in `of`, without which all.
+        """
+        counted = self.counted()
+        return {
+            name: value
+            for name, value in self.params.items()
+            if counted is None or name in inspect.signature(counted).parameters
+        }
 
     def bind(self, **params: Any) -> Metric:
-        """Return the same metric with parameters set.
+        """Return the same metric with parameters set, also in what it brings, where that takes them.
 
         Args:
             **params: Parameters of the definition.
@@ -109,7 +164,11 @@ class Metric(Entry):
         """
         merged = {**self.params, **params}
         self.check_parameters(merged)
-        return dataclasses.replace(self, params=MappingProxyType(merged))
+        brings = tuple(
+            other.bind(**{name: value for name, value in params.items() if name in other.parameters()})
+            for other in self.brings
+        )
+        return dataclasses.replace(self, params=MappingProxyType(merged), brings=brings)
 
     def measure(self, observation: Observation) -> Any:
         """Measure one batch.
@@ -138,18 +197,19 @@ class Metric(Entry):
 
         return merge(self, first, second)
 
-    def finish(self, state: Any) -> xr.DataArray:
+    def finish(self, state: Any, reference: Any = None) -> xr.DataArray:
         """Turn a state into a labelled array.
 
         Args:
             state: The state of all that was measured.
+            reference: For a metric that compares two moments: the state of the other; None compares with itself.
 
         Returns:
             The labelled result, with dims, units and long_name as declared.
         """
         from reluscope.monoid import finish
 
-        return finish(self, state)
+        return finish(self, state, reference)
 
     def __call__(self, observation: Observation) -> xr.DataArray:
         """Measure one observation and finish.
@@ -173,6 +233,9 @@ def metric(
     minimum: float | None = None,
     maximum: float | None = None,
     needs: frozenset[str] | set[str] = frozenset(),
+    of: Target | None = None,
+    compared_with: str = "",
+    brings: tuple[Metric, ...] = (),
 ) -> Callable[[Callable[..., Any]], Metric]:
     """Declare a metric: decorates a function on an observation, or a class with `measure`, `merge` and `finish`.
 
@@ -185,7 +248,10 @@ def metric(
         units: Units of the result, `"1"` where pure.
         minimum: Least value it can take.
         maximum: Greatest value it can take.
-        needs: What it needs of an observation beside patterns: see `NEEDS`.
+        needs: What it needs of an observation: see `NEEDS`.
+        of: A class with `measure` and `merge`, whose state the decorated function finishes.
+        compared_with: Moment whose state the decorated function takes as its second argument: see `REFERENCES`.
+        brings: Metrics that are measured whenever this one is.
 
     Returns:
         A decorator that turns the definition into a `Metric` of the same name.
@@ -210,6 +276,9 @@ def metric(
             minimum=minimum,
             maximum=maximum,
             needs=frozenset(needs),
+            of=of,
+            compared_with=compared_with,
+            brings=tuple(brings),
         )
 
     return declare

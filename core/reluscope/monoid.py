@@ -44,7 +44,7 @@ def measure(metric: Metric, observation: Observation) -> State:
         raise ObservationError(
             f"metric {metric.name!r} needs targets, got inputs alone; pass batches of (x, y), or observe(..., target=y)"
         )
-    if _is_class(metric):
+    if _has_class(metric):
         value = _call(metric, "measure", _instance(metric).measure, observation)
         fault = plain_fault(value)
         if fault:
@@ -56,14 +56,59 @@ def measure(metric: Metric, observation: Observation) -> State:
         returned = _call(metric, "measure", metric.implementation(), observation, **metric.params)
         value = _weigh(metric, returned, observation)
     return {
-        "metric": metric.name,
+        "metric": owner(metric),
         "samples": int(observation.samples),
-        "sites": {
-            name: [index, str(site.activation), bool(site.smooth), int(site.units)]
-            for index, (name, site) in enumerate((name, observation.site[name]) for name in observation.sites)
-        },
+        "sites": _layout(observation),
         "value": value,
     }
+
+
+def owner(metric: Metric) -> str:
+    """Name what a metric's states are of.
+
+    Args:
+        metric: A metric.
+
+    Returns:
+        Its name, or that of the class whose states it shares with others.
+    """
+    counted = metric.counted()
+    return metric.name if counted is None else counted.__name__
+
+
+def state_key(metric: Metric) -> tuple[Any, ...]:
+    """Say which metrics have one state: those with equal keys.
+
+    Args:
+        metric: A metric.
+
+    Returns:
+        A key.
+    """
+    counted = metric.counted()
+    if counted is None:
+        return (id(metric),)
+    return (counted, *sorted((name, repr(value)) for name, value in metric.state_params().items()))
+
+
+def update(metric: Metric, state: State | None, observation: Observation) -> State:
+    """Measure one batch and merge, where the state may be changed in place: it must not be shared.
+
+    Args:
+        metric: What to measure.
+        state: What was measured so far, or None.
+        observation: What one forward pass showed.
+
+    Returns:
+        The state of all. A class with a method `update(value, observation)` changes its value in place, which saves
+        the memory of a second one; without, it is measured and merged.
+    """
+    if state is None or not _has_class(metric) or not hasattr(_instance(metric), "update"):
+        return merge(metric, state, measure(metric, observation)) or {}
+    _check_owner(metric, state)
+    sites = _merge_sites(metric, state["sites"], _layout(observation))
+    _call(metric, "update", _instance(metric).update, state["value"], observation)
+    return {**state, "samples": state["samples"] + int(observation.samples), "sites": sites}
 
 
 def merge(metric: Metric, first: State | None, second: State | None) -> State | None:
@@ -85,7 +130,7 @@ def merge(metric: Metric, first: State | None, second: State | None) -> State | 
     if first is None or second is None:
         return second if first is None else first
     sites = _merge_sites(metric, first["sites"], second["sites"])
-    if _is_class(metric):
+    if _has_class(metric):
         value = _call(metric, "merge", _instance(metric).merge, first["value"], second["value"])
         fault = plain_fault(value)
         if fault:
@@ -99,12 +144,13 @@ def merge(metric: Metric, first: State | None, second: State | None) -> State | 
     return {"metric": metric.name, "samples": first["samples"] + second["samples"], "sites": sites, "value": value}
 
 
-def finish(metric: Metric, state: State | None) -> xr.DataArray:
+def finish(metric: Metric, state: State | None, reference: State | None = None) -> xr.DataArray:
     """Turn a state into a labelled array.
 
     Args:
         metric: What was measured.
         state: The state of all that was measured.
+        reference: For a metric that compares two moments, the state of the other; None compares with itself.
 
     Returns:
         The result in float64, with dims, units, long_name and coordinates. Values that leave the declared range by
@@ -117,7 +163,14 @@ def finish(metric: Metric, state: State | None) -> xr.DataArray:
     if state is None:
         raise ObservationError(f"metric {metric.name!r}: nothing was measured; pass at least one batch")
     _check_owner(metric, state)
-    if _is_class(metric):
+    if metric.compared_with:
+        reference = state if reference is None else reference
+        _check_owner(metric, reference)
+        _merge_sites(metric, state["sites"], reference["sites"])
+        values = _finished(metric, state["value"], reference["value"])
+    elif metric.of is not None:
+        values = _finished(metric, state["value"])
+    elif _has_class(metric):
         values = _call(metric, "finish", _instance(metric).finish, state["value"])
     else:
         means = {key: total / weight for key, (total, weight) in state["value"].items()}
@@ -126,12 +179,25 @@ def finish(metric: Metric, state: State | None) -> xr.DataArray:
     return check_values(metric, array)
 
 
-def _is_class(metric: Metric) -> bool:
-    return inspect.isclass(metric.implementation())
+def _has_class(metric: Metric) -> bool:
+    return metric.of is not None or inspect.isclass(metric.implementation())
+
+
+def _finished(metric: Metric, *values: Any) -> Any:
+    own = inspect.signature(metric.implementation()).parameters
+    params = {name: value for name, value in metric.params.items() if name in own}
+    return _call(metric, "its function", metric.implementation(), *values, **params)
+
+
+def _layout(observation: Observation) -> dict[str, list[Any]]:
+    return {
+        name: [index, str(site.activation), bool(site.smooth), int(site.units)]
+        for index, (name, site) in enumerate((name, observation.site[name]) for name in observation.sites)
+    }
 
 
 def _check_owner(metric: Metric, state: State | None) -> None:
-    if state is not None and state["metric"] != metric.name:
+    if state is not None and state["metric"] != owner(metric):
         raise PluginError(
             f"metric {metric.name!r}: got a state of {state['metric']!r}; merge and finish only its own states"
         )
@@ -142,14 +208,15 @@ def _by_site(metric: Metric) -> bool:
 
 
 def _instance(metric: Metric) -> Any:
-    definition = metric.implementation()
-    for method in ("measure", "merge", "finish"):
+    counted = metric.counted()
+    definition: Any = metric.implementation() if counted is None else counted
+    for method in ("measure", "merge", "finish")[: 3 if counted is None else 2]:
         if not callable(getattr(definition, method, None)):
             raise PluginError(
                 f"metric {metric.name!r}: class {definition.__name__} has no method {method!r}, expected measure, "
-                "merge and finish; write it"
+                "merge and (unless metrics share it with of) finish; write it"
             )
-    return _call(metric, "its constructor", definition, **metric.params)
+    return _call(metric, "its constructor", definition, **metric.state_params())
 
 
 def _call(metric: Metric, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

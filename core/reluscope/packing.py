@@ -16,7 +16,7 @@ from reluscope.layout import rows
 from reluscope.sites import Bound, pattern
 
 Array = np.ndarray[Any, Any]
-Write = Callable[[Array, Array], None]
+Write = Callable[[Array, Array], object]
 """From a block `(sample, unit, position)` to its bits, bool `(sample, bit, position)`, in place."""
 
 BLOCK = 1 << 18
@@ -126,7 +126,7 @@ def unpack(packed: torch.Tensor, units: int, *, bits: int) -> torch.Tensor:
     if bits == WINNER_BITS:
         return packed[:, : 4 * units].contiguous().view(torch.int32).to(torch.int64).reshape(len(packed), units)
     place = torch.arange(units, device=packed.device) * bits
-    states = (packed[:, place // 8] >> (place % 8).to(torch.uint8)) & (2**bits - 1)
+    states: torch.Tensor = (packed[:, place // 8] >> (place % 8).to(torch.uint8)) & (2**bits - 1)
     return states.bool() if bits == 1 else states
 
 
@@ -199,7 +199,8 @@ def _pack_on_device(states: torch.Tensor, bits: int) -> torch.Tensor:
         flags[:, 0 : 2 * units : 2] = states & 1
         flags[:, 1 : 2 * units : 2] = states >> 1
     weights = 2 ** torch.arange(8, device=states.device, dtype=torch.uint8)
-    return (flags.reshape(count, size, 8) * weights).sum(-1, dtype=torch.uint8)
+    found: torch.Tensor = (flags.reshape(count, size, 8) * weights).sum(-1, dtype=torch.uint8)
+    return found
 
 
 def _padded(matrix: torch.Tensor) -> torch.Tensor:
