@@ -22,6 +22,10 @@ def reluscope_datasets() -> list[Dataset]:
         "fashion_mnist": ("Pieces of clothing, 28 x 28 pixels", "vision:fashion_mnist"),
         "cifar10": ("Photographs of 10 kinds of things, 32 x 32 pixels", "vision:cifar10"),
         "cifar100": ("Photographs of 100 kinds of things, 32 x 32 pixels", "vision:cifar100"),
+        "tiny_imagenet": ("Photographs of 200 kinds of things, 64 x 64 pixels", "tiny_imagenet:tiny_imagenet"),
+        "imagenet": ("Photographs in a folder for each class, decoded when asked for", "imagenet:imagenet"),
+        "speech_commands": ("Recordings of spoken words, in a folder for each", "speech_commands:speech_commands"),
+        "checkerboard": ("Points in the plane, four classes in squares", "checkerboard:checkerboard"),
     }
     known = [
         Dataset(
@@ -47,5 +51,19 @@ def reluscope_datasets() -> list[Dataset]:
             definition="reluscope_plugins.datasets.gaussian:gaussian",
             licence="none needed: drawn anew from a seed",
             source="drawn from a seed",
+        ),
+        *(
+            Dataset(
+                name=name,
+                summary=summary,
+                definition=f"reluscope_plugins.datasets.{name}:{name}",
+                licence="that of the data set",
+                source="the data set that the parameter dataset names",
+            )
+            for name, summary in (
+                ("mislabel", "Any data set with a wrong label for each of k samples"),
+                ("random_labels", "Any data set with labels drawn anew for a share of the samples"),
+                ("pixel_shuffle", "Any data set with the pixels of its images in a random order"),
+            )
         ),
     ]

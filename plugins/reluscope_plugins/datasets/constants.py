@@ -12,9 +12,9 @@ class Constants:
     """What is known of a data set.
 
     Attributes:
-        classes: Class names in the order of the labels.
-        shape: Shape of one sample, channels first.
-        mean: Mean of each channel over the training images, values scaled to 0..1.
+        classes: Class names in the order of the labels; empty where the files tell.
+        shape: Shape of one sample, channels first; empty where the files tell.
+        mean: Mean of each channel over the training images, values scaled to 0..1; empty where none.
         std: Standard deviation likewise.
         licence: Under which licence the data are.
         source: Author, year, and address.
@@ -100,7 +100,54 @@ CIFAR100 = Constants(
     "https://www.cs.toronto.edu/~kriz/cifar.html",
 )
 
+TINY_IMAGENET = Constants(
+    classes=(),
+    shape=(3, 64, 64),
+    mean=(0.4802, 0.4481, 0.3975),
+    std=(0.2770, 0.2691, 0.2821),
+    licence="none stated; images of ImageNet: for research that is not commercial, at one's own risk",
+    source="Le and Yang 2015, Tiny ImageNet visual recognition challenge, "
+    "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+)
+
+IMAGENET = Constants(
+    classes=(),
+    shape=(3, 224, 224),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    licence="ImageNet's terms of access: for research that is not commercial",
+    source="Russakovsky et al. 2015, ImageNet large scale visual recognition challenge, https://image-net.org",
+)
+
+SPEECH_COMMANDS = Constants(
+    classes=(),
+    shape=(),
+    mean=(),
+    std=(),
+    licence="CC BY 4.0; other recordings in the same layout: their own",
+    source="Warden 2018, Speech Commands, http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+)
+
+CHECKERBOARD = Constants(
+    classes=tuple("0123"),
+    shape=(2,),
+    mean=(),
+    std=(),
+    licence="none needed: drawn anew from a seed",
+    source="Hartmann 2025, appendix A.2.2, drawn from a seed",
+)
+
 KNOWN: Mapping[str, Constants] = MappingProxyType(
-    {"digits": DIGITS, "mnist": MNIST, "fashion_mnist": FASHION_MNIST, "cifar10": CIFAR10, "cifar100": CIFAR100}
+    {
+        "digits": DIGITS,
+        "mnist": MNIST,
+        "fashion_mnist": FASHION_MNIST,
+        "cifar10": CIFAR10,
+        "cifar100": CIFAR100,
+        "tiny_imagenet": TINY_IMAGENET,
+        "imagenet": IMAGENET,
+        "speech_commands": SPEECH_COMMANDS,
+        "checkerboard": CHECKERBOARD,
+    }
 )
 """Name of a built-in data set to what is known of it."""

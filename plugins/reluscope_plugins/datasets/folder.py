@@ -10,12 +10,13 @@ from reluscope.errors import ReluscopeError
 VARIABLE = "RELUSCOPE_DATA"
 
 
-def data_folder(dataset: str, root: str | Path | None) -> Path:
+def data_folder(dataset: str, root: str | Path | None, layout: str = "") -> Path:
     """Return the folder that holds the data.
 
     Args:
         dataset: The data set's name, for the message.
         root: The folder, None where the environment variable RELUSCOPE_DATA names it.
+        layout: What is expected in it, for the message; empty where the data can be downloaded.
 
     Returns:
         The folder; it need not exist.
@@ -29,8 +30,9 @@ def data_folder(dataset: str, root: str | Path | None) -> Path:
     """
     named = root if root is not None else os.environ.get(VARIABLE)
     if not named:
+        held = layout or "the data (with download = true: that shall hold them)"
         raise ReluscopeError(
             f"dataset {dataset!r}: no folder to look in; set the environment variable {VARIABLE} to the folder that "
-            "holds the data (with download = true: that shall hold them)"
+            f"holds {held}"
         )
     return Path(named).expanduser()

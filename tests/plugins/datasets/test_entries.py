@@ -13,12 +13,13 @@ from torch.utils.data import TensorDataset
 from reluscope.errors import RecipeError
 from reluscope.lab import Lab
 from reluscope_plugins import datasets
+from reluscope_plugins.datasets.constants import KNOWN
 
 LAB = Lab(plugins=[datasets])
 
 
 def test_all_are_there() -> None:
-    names = {"arrays", "cifar10", "cifar100", "digits", "fashion_mnist", "gaussian", "mnist"}
+    names = {*KNOWN, "arrays", "gaussian", "mislabel", "random_labels", "pixel_shuffle"}
     assert set(LAB.datasets) == names
     for entry in LAB.datasets.values():
         assert entry.licence
