@@ -61,8 +61,8 @@ def corrected_entropy(found: Multiplicities, *, limit: float = math.inf) -> floa
     bias up to the patterns not seen; the second puts in what they would add. It is computed as $\frac{f_1}{n}
     \int_0^\infty e^{-u} \ln(1 + \frac{1-a}{a} (1 - e^{-u/(n-1)})) du$, which cancels nowhere.
 
-    It assumes independent samples. The positions of a convolution in one image are not: then the bias is
-    that of a smaller sample, and is corrected only in part.
+    It assumes independent samples. The positions of a convolution in one image are not: they show patterns twice that
+    another image would not show again, so the correction falls short, down to almost none where all come twice.
 
     Of these estimators its error is the smallest, or within 2 % of it, in 53 of 65 cases (13 distributions at 100 to
     10^6 samples); in the other 12 Chao and Shen's is, whose bias goes from below to above as samples come in, and

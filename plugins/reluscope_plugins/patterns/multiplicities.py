@@ -148,6 +148,9 @@ def saturated(found: Multiplicities) -> bool:
     n$ of samples whose pattern is seen once it lies between $s \log_2 n$ and $\log_2 n$: at $s \geq 0.9$, a coverage of
     0.1 or less, nine tenths of the number are known before the network is looked at. It measures the sample size.
 
+    Samples that are copies of each other hide this: where each comes twice, no pattern is seen once. Neighbouring
+    positions of a convolution come near to it.
+
     Args:
         found: How many patterns were seen how often.
 

@@ -67,6 +67,11 @@ def test_saturated_from_nine_tenths_on(tens: int) -> None:
     assert not saturated(sample(9 * tens - 1))
 
 
+def test_copies_hide_saturation() -> None:
+    assert saturated(multiplicities([1] * 100))
+    assert not saturated(multiplicities([2] * 100))  # as documented
+
+
 @pytest.mark.parametrize(
     ("counts", "what"),
     [
