@@ -49,7 +49,8 @@ def plain(values: Array) -> list[Any]:
     scale = 10.0 ** np.abs(digits)
     up = digits >= 0  # dividing by an exact power of ten leaves the shortest decimal
     rounded = np.where(up, np.rint(values * np.where(up, scale, 1)) / scale, np.rint(values / scale) * scale)
-    return _listed(np.where(known, rounded, values).tolist())
+    listed: list[Any] = _listed(np.where(known, rounded, values).tolist())
+    return listed
 
 
 def _listed(values: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from reluscope.report import plots, reading
+from reluscope.report import declared, plots, reading
 from reluscope.report.summary import Summary, final, summarise, title, value_text
 
 MAX_PLOT_BYTES = 8_000_000
@@ -40,12 +41,14 @@ def render(tree: xr.DataTree) -> str:
     from plotly.offline import get_plotlyjs
 
     summary = summarise(tree)
-    families, left = plots.draw(tree)
-    numbered, figures, dropped = _numbered(families)
-    left += dropped
     provenance = reading.provenance(tree)
     recipe = provenance.get("recipe")
     table = recipe if isinstance(recipe, dict) else {}
+    drawn = declared.draw(tree, table, MAX_PLOT_BYTES)
+    figures = [panel for figure in drawn for panel in figure.panels]
+    families, left = plots.draw(tree)
+    numbered, dropped = _numbered(families, figures)
+    left += dropped
     scripts = [script.replace("\r", "") for script in (str(get_plotlyjs()), _own("page.js"))]
     context: dict[str, Any] = {
         "title": _cut(tree.attrs.get("title") or table.get("title") or "A run"),
@@ -57,6 +60,7 @@ def render(tree: xr.DataTree) -> str:
         "across": len(summary.points) <= 5,
         "many": len(summary.points) > 1,
         "expected": _expected(tree, table, summary),
+        "declared": _declared(drawn),
         "families": numbered,
         "left": left[:_MAX_ROWS],
         "recipe": _toml(table) if table else _cut(recipe or ""),
@@ -66,6 +70,7 @@ def render(tree: xr.DataTree) -> str:
         ),
     }
     names = {
+        "declared": "Figures",
         "trained": "What ran",
         "summary": "Where it ended",
         "expected": "Expected and measured",
@@ -74,7 +79,7 @@ def render(tree: xr.DataTree) -> str:
         "recipe": "Recipe",
         "origins": "Provenance",
     }
-    anchors = {"summary": "result", "families": "plots", "origins": "provenance"}
+    anchors = {"declared": "drawn", "summary": "result", "families": "plots", "origins": "provenance"}
     there = [key for key in names if (summary.rows if key == "summary" else context[key])]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(_own("page.html.j2")).render(
@@ -108,11 +113,13 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _numbered(families: list[plots.Family]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[plots.Left]]:
+# Number the plots after the figures before them, to which they are added as far as there is room.
+def _numbered(
+    families: list[plots.Family], figures: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[plots.Left]]:
     numbered: list[dict[str, Any]] = []
-    figures: list[dict[str, Any]] = []
     dropped: list[plots.Left] = []
-    spent = 0
+    spent = len(_json(figures))
     for family in families:
         size = len(_json(family.figures))
         if spent + size > MAX_PLOT_BYTES:
@@ -123,7 +130,26 @@ def _numbered(families: list[plots.Family]) -> tuple[list[dict[str, Any]], list[
         figures += family.figures
         numbers = list(range(first, len(figures)))
         numbered.append({"title": family.title, "caption": family.caption, "numbers": numbers})
-    return numbered, figures, dropped
+    return numbered, dropped
+
+
+def _declared(drawn: list[declared.Drawn]) -> list[dict[str, Any]]:
+    context, number = [], itertools.count()
+    for figure in drawn:
+        panels = [{"number": next(number), "place": panel["place"] if figure.grid else None} for panel in figure.panels]
+        dim, labels = figure.legend
+        context.append(
+            {
+                "title": _cut(figure.title),
+                "caption": _cut(figure.caption),
+                "problem": _cut(figure.problem),
+                "panels": panels,
+                "grid": figure.grid,
+                "dim": _cut(dim),
+                "labels": [_cut(label) for label in labels],
+            }
+        )
+    return context
 
 
 def _cut(value: Any) -> str:

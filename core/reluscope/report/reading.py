@@ -121,14 +121,13 @@ def select(variable: xr.DataArray, point: Point) -> xr.DataArray:
     Returns:
         The variable without the dims of the sweep that it has, save the seed.
     """
-    index = {}
+    index, here = {}, True
     for dim, value in point.selection.items():
         if dim in variable.dims:
             labels = variable[dim].values.tolist() if dim in variable.coords else list(range(variable.sizes[dim]))
-            if value not in labels:
-                return variable.isel({dim: 0}).where(False)
-            index[dim] = labels.index(value)
-    return variable.isel(index)
+            here = here and value in labels
+            index[dim] = labels.index(value) if value in labels else 0
+    return variable.isel(index) if here else variable.isel(index).where(False)
 
 
 def distinct(variable: xr.DataArray, found: list[Point]) -> list[Point]:

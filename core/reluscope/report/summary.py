@@ -121,6 +121,8 @@ def summarise(tree: xr.DataTree) -> Summary:
                 continue
             if per_epoch and "epoch" not in variable.dims:
                 continue
+            if {"x", "y"} <= set(variable.dims) or "point" in variable.dims:  # the mean of a picture says nothing
+                continue
             over = [str(dim) for dim in variable.dims if dim not in swept and dim not in reading.AXES]
             rows.append(
                 Row(
