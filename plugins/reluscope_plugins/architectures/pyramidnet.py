@@ -39,8 +39,8 @@ def pyramidnet(
     block norm and relu. Each block activates once. Initial weights of convolutions are N(0, 2 / fan_out), the linear
     layer's torch's own.
 
-    The paper rounds the widths down at every block (eq. 2), its authors' code once for each block and to the nearest,
-    as here.
+    The paper rounds the widths down at every block (eq. 2), its authors' code once for each block and to the nearest
+    (halves to the even), as here.
 
     Args:
         depth: Layers with weights, 6 n + 2; default 20.

@@ -6,6 +6,7 @@ Statistical tests: seeds fixed, error probability at most 1e-6 each, null and sa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,11 @@ from reluscope_plugins.architectures.activations import ACTIVATIONS
 MLP = Lab(plugins=[architectures]).architectures["mlp"]
 ERROR = 1e-6
 WIDTHS = [200, 150, 120, 10]
+HasVariance = Callable[[torch.Tensor, float], bool]
 
 
 def linears(model: nn.Module) -> list[nn.Linear]:
     return [module for module in model.modules() if isinstance(module, nn.Linear)]
-
-
-def has_variance(values: torch.Tensor, variance: float) -> bool:
-    """Null: independent N(0, variance); the sum of squares over the variance is chi-square."""
-    numbers = values.detach().double().flatten().numpy()
-    total = float((numbers**2).sum() / variance)
-    low, high = scipy.stats.chi2.ppf(ERROR / 4, numbers.size), scipy.stats.chi2.isf(ERROR / 4, numbers.size)
-    normal = scipy.stats.kstest(numbers / math.sqrt(variance), "norm").pvalue > ERROR / 2
-    return bool(low < total < high and normal)
 
 
 @given(
@@ -120,7 +113,7 @@ def test_default_init_is_torchs_own() -> None:
         assert torch.equal(mine.bias, torchs.bias)
 
 
-def test_he_normal() -> None:
+def test_he_normal(has_variance: HasVariance) -> None:
     """Null: weights N(0, 2 / fan_in), 30,000, 18,000 and 1,200 of them; biases 0."""
     for layer in linears(MLP.build(widths=WIDTHS, init="he_normal", seed=0)):
         assert has_variance(layer.weight, 2 / layer.in_features)
@@ -128,7 +121,7 @@ def test_he_normal() -> None:
 
 
 @pytest.mark.parametrize(("weight_variance", "bias_variance"), [(1.0, 0.5), (3.0, 0.01), (None, None)])
-def test_gaussian(weight_variance: float | None, bias_variance: float | None) -> None:
+def test_gaussian(weight_variance: float | None, bias_variance: float | None, has_variance: HasVariance) -> None:
     """Null: weights N(0, weight_variance / fan_in), at least 1,200; 280 biases N(0, bias_variance)."""
     params = {"weight_variance": weight_variance, "bias_variance": bias_variance}
     model = MLP.build(widths=WIDTHS, init="gaussian", seed=1, **params)
@@ -138,7 +131,7 @@ def test_gaussian(weight_variance: float | None, bias_variance: float | None) ->
     assert has_variance(biases, bias_variance) if bias_variance else not biases.any()
 
 
-def test_the_check_of_variance_can_fail() -> None:
+def test_the_check_of_variance_can_fail(has_variance: HasVariance) -> None:
     """The tests above would see a variance that is off by 10 %, or uniform weights of the right variance."""
     weight = linears(MLP.build(widths=WIDTHS, init="he_normal", seed=0))[0].weight
     assert not has_variance(weight * math.sqrt(1.1), 2 / 200)
@@ -158,7 +151,7 @@ def test_uniform(bound: float | None) -> None:
 
 
 @pytest.mark.parametrize(("sparsity", "std"), [(0.9, 0.01), (0.5, 1.0), (0.33, 2.0), (0, 1.0)])
-def test_sparse(sparsity: float, std: float) -> None:
+def test_sparse(sparsity: float, std: float, has_variance: HasVariance) -> None:
     """Exactly ceil(sparsity * rows) zeros in each column; null for the others: N(0, std^2), at least 300 of them.
 
     Which are zero is drawn anew for each column: null of equal chances for each row, chi-square with rows - 1 degrees

@@ -21,7 +21,9 @@ NOT_ON_META = "regnet_"
 
 
 def test_all_are_there() -> None:
-    assert set(LAB.architectures) == {"mlp", "small_cnn", "torchvision"}
+    assert set(LAB.architectures) == {
+        *("convnet", "f1", "fixup", "m5", "mlp", "pyramidnet", "resnet", "small_cnn", "torchvision", "toynet", "vgg"),
+    }
     for entry in LAB.architectures.values():
         assert entry.input
         assert callable(entry.implementation())
