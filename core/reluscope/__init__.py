@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reluscope.archive import open_archive as open_archive
+    from reluscope.opening import open_archive as open_archive
     from reluscope.entries import metric as metric
     from reluscope.errors import ReluscopeError as ReluscopeError
     from reluscope.hookspecs import hookimpl as hookimpl
@@ -29,7 +29,7 @@ _MODULES = {
     "measure": "measurement",
     "metric": "entries",
     "observe": "observation",
-    "open_archive": "archive",
+    "open_archive": "opening",
     "run": "runner",
 }
 

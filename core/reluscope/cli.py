@@ -210,7 +210,7 @@ def run(
 def report(archive: Path, out: Path | None, max_bytes: int | None) -> None:
     """Draw ARCHIVE as one self-contained HTML page, also that of a run that was killed or still runs."""
     _must_exist(archive)
-    from reluscope.archive import open_archive
+    from reluscope.opening import open_archive
 
     if out is None:
         name = archive.name.removesuffix(".parts")
@@ -228,9 +228,9 @@ def report(archive: Path, out: Path | None, max_bytes: int | None) -> None:
 def verify_archive(file: Path, max_bytes: int | None, as_json: bool) -> None:
     """See whether the data in FILE are still those that were written."""
     _must_exist(file)
-    from reluscope import archive
+    from reluscope import opening
 
-    changed = archive.verify_archive(file, **_bound(max_bytes))
+    changed = opening.verify_archive(file, **_bound(max_bytes))
     if as_json:
         console.objects([{"archive": str(file), "intact": not changed, "changed": changed}])
     else:

@@ -64,6 +64,7 @@ class Context:
         checkpoint: Callable[[Callable[[], Mapping[str, Any]]], None],
         advance: Callable[[float], None],
         data_root: Path | None = None,
+        recorded: Callable[[str], xr.Dataset] | None = None,
     ) -> None:
         self.lab = lab
         self.recipe = recipe
@@ -71,6 +72,7 @@ class Context:
         self.state = state
         self.data_root = data_root
         self._record = record
+        self._recorded = recorded
         self._checkpoint = checkpoint
         self._advance = advance
 
@@ -82,6 +84,19 @@ class Context:
             data: Variables with `long_name` and `units`; the dim along which the group grows has a coordinate.
         """
         self._record(group, data)
+
+    def recorded(self, group: str) -> xr.Dataset:
+        """Read back what was recorded at this point, also before the run was stopped and resumed.
+
+        Args:
+            group: Group of the archive.
+
+        Returns:
+            The labelled data; empty where nothing was recorded.
+        """
+        import xarray as xr
+
+        return xr.Dataset() if self._recorded is None else self._recorded(group)
 
     def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Offer to stop here: call it wherever the procedure could be resumed, such as after each optimizer step.

@@ -13,7 +13,7 @@ import xarray as xr
 
 from reluscope.errors import SchemaError
 from reluscope.manifest import canonical
-from reluscope.schema import GROWING
+from reluscope.schema import GROWING, RAGGED
 from reluscope.sweep import Point, Scalar
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +42,8 @@ def join(records: Iterable[Increment]) -> tuple[dict[str, xr.Dataset], list[str]
 
     Records of one point are combined by their labels, a later one wins where two have the same; then the points are
     stacked along dims of their own, in the order of their labels. The result does not depend on the order in which the
-    points came. What no record fills is NaN (empty for text), and only then integers and bools become float64.
+    points came. What no record fills is NaN (empty for text), and only then integers and bools become float64. Along a
+    ragged dim (`schema.RAGGED`) the shorter ones are filled up with zeros, and numbers keep their type.
 
     Args:
         records: In the order in which they were recorded.
@@ -193,6 +194,9 @@ class _Axis:
         first = columns[0]
         self.columns = first
         self.size = max(sizes)
+        if dim in RAGGED:
+            self.columns = None
+            return
         if any(column is None for column in columns):
             if len(sizes) > 1 or any(column is not None for column in columns):
                 raise SchemaError(
@@ -312,7 +316,8 @@ class _Joint:
             shared = _shared(values, filled, len(self.sweep))
             if shared is not None:
                 return xr.Variable(dims, self._fill(*shared), attrs)
-        return xr.Variable((*self.sweep, *dims), self._fill(values, filled), attrs)
+        ragged = bool(RAGGED.intersection(dims))
+        return xr.Variable((*self.sweep, *dims), self._fill(values, filled, ragged=ragged), attrs)
 
     def _assemble(self, having: Mapping[int, xr.Variable], dims: tuple[str, ...]) -> tuple[Array, Array]:
         shape = (*(len(labels) for labels in self.sweep.values()), *(self.axes[dim].size for dim in dims))
@@ -327,6 +332,11 @@ class _Joint:
             if not dims:
                 values[self._places[index]] = variable.values
                 filled[self._places[index]] = True
+            elif RAGGED.intersection(dims):
+                found = variable.transpose(*dims)
+                full = [np.arange(n) if spot is None else spot for spot, n in zip(spots, found.shape, strict=True)]
+                block[np.ix_(*full)] = found.values
+                mask[...] = True
             elif all(spot is None for spot in spots):
                 block[...] = variable.transpose(*dims).values
                 mask[...] = True
@@ -338,10 +348,12 @@ class _Joint:
                 mask[target] = True
         return values, filled
 
-    def _fill(self, values: Array, filled: Array) -> Array:
+    def _fill(self, values: Array, filled: Array, *, ragged: bool = False) -> Array:
         if filled.all():
             return values
         self.complete = False
+        if ragged:
+            return values
         if values.dtype.kind in "US":
             return values
         if values.dtype.kind != "f":

@@ -19,13 +19,14 @@ import xarray as xr
 
 from reluscope import provenance, random_state
 from reluscope import recipe as recipes
-from reluscope.archive import ArchiveWriter, open_archive
+from reluscope.archive import ArchiveWriter
 from reluscope.bounds import MAX_BYTES
 from reluscope.context import Context, Diverged, Interrupted, Record
 from reluscope.devices import find_device
 from reluscope.entries import Experiment
 from reluscope.errors import ArchiveError, RecipeError
 from reluscope.lab import Lab
+from reluscope.opening import open_archive
 from reluscope.progress import Progress, SilentProgress
 from reluscope.recipe import Plan, Recipe
 from reluscope.sinks import Sinks
@@ -254,6 +255,7 @@ class _Run:
             checkpoint=self.checkpoint,
             advance=self.advance,
             data_root=self.data_root,
+            recorded=lambda group: self.writer.recorded(group, self.point),
         )
         procedure = self.lab.procedures[recipe.procedure]
         reason = ""

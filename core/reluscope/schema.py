@@ -13,13 +13,14 @@ from reluscope.errors import SchemaError
 
 SCHEMA_VERSION = 1
 
-DIMS = frozenset(
-    {"step", "epoch", "seed", "learning_rate", "site", "unit", "sample", "feature", "class", "bound", "x", "y", "point"}
-)
+DIMS = frozenset("step epoch seed learning_rate site unit sample feature class bound pattern x y point".split())
 """The dims that every archive may use; a sweep adds its own. A picture has `y` and `x`, and marks `point`s."""
 
 SWEPT = frozenset({"seed", "learning_rate"})
 """Those of them over which a recipe may sweep."""
+
+RAGGED = frozenset({"pattern"})
+"""Dims without labels whose length differs from moment to moment: tables, filled up with zeros."""
 
 GROWING = ("step", "epoch")
 """The dims along which a run grows."""

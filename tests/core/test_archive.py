@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reluscope import bounds, durable, provenance
-from reluscope.archive import ArchiveWriter, open_archive, verify_archive
+from reluscope.archive import ArchiveWriter
 from reluscope.errors import ArchiveError, ReproducibilityWarning, SchemaError
 from reluscope.inspection import inspect
+from reluscope.opening import open_archive, verify_archive
 
 LABEL = {"long_name": "loss", "units": "1"}
 POINTS = [{"scheduler": scheduler, "seed": seed} for scheduler in ("zwölf", "one") for seed in (1, 0)]
@@ -144,9 +145,9 @@ def test_large_numbers_are_compressed_and_exact(path: Path) -> None:
     block = np.repeat(rng.standard_normal((1, 50_000)), 8, axis=0)
     block[0, :3] = [np.nan, -0.0, np.finfo(float).max]
     with ArchiveWriter(path, attrs={}) as writer:
-        writer.append("g", xr.Dataset({"x": (("sample", "feature"), block, LABEL)}))
+        writer.append("g", xr.Dataset({"value": (("sample", "feature"), block, LABEL)}))
         tree = writer.finish()
-    assert tree["/g/x"].values.tobytes() == block.tobytes()
+    assert tree["/g/value"].values.tobytes() == block.tobytes()
     assert path.stat().st_size < block.nbytes
 
 
@@ -529,7 +530,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def nothing_in_common(number: int) -> xr.Dataset:
     # two labels grow at once: the records fill a diagonal, so none can be joined with another
-    variables = {"x": (("epoch", "step"), [[float(number)]], LABEL)}
+    variables = {"value": (("epoch", "step"), [[float(number)]], LABEL)}
     return xr.Dataset(variables, {dim: (dim, [number], LABEL) for dim in ("epoch", "step")})
 
 
@@ -539,10 +540,10 @@ def test_a_flush_of_more_records_than_a_file_may_hold(path: Path) -> None:
             writer.append("g", nothing_in_common(number))
         writer.flush({"number": 1100})
         assert [inspect(part) > 0 for part in sorted(Path(f"{path}.parts").glob("*.nc"))] == [True, True]
-        assert open_archive(path)["/g/x"].shape == (1100, 1100)
+        assert open_archive(path)["/g/value"].shape == (1100, 1100)
         tree = writer.finish()
-    np.testing.assert_array_equal(np.diag(tree["/g/x"].values), np.arange(1100.0))
-    assert np.isnan(tree["/g/x"].values).sum() == 1100 * 1099
+    np.testing.assert_array_equal(np.diag(tree["/g/value"].values), np.arange(1100.0))
+    assert np.isnan(tree["/g/value"].values).sum() == 1100 * 1099
 
 
 def test_records_in_turn_make_a_small_part(path: Path) -> None:
@@ -599,7 +600,7 @@ def test_what_no_file_may_hold_is_refused_at_once(path: Path, monkeypatch: pytes
 def test_an_archive_that_could_not_be_opened_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ArchiveWriter(path, attrs={}) as writer:
         for number in range(4):
-            writer.append(f"g{number}", xr.Dataset({"x": ((), number, LABEL)}))
+            writer.append(f"g{number}", xr.Dataset({"value": ((), number, LABEL)}))
             writer.flush()
         with monkeypatch.context() as patch:
             patch.setattr(bounds, "MAX_VARIABLES", 3)
@@ -617,7 +618,7 @@ def test_a_kill_between_two_parts_of_one_flush(path: Path) -> None:
         bounds.MAX_GROUPS = 3
         def diagonal(number):
             coords = {dim: (dim, [number], LABEL) for dim in ("epoch", "step")}
-            return xr.Dataset({"x": (("epoch", "step"), [[1.0]], LABEL)}, coords)
+            return xr.Dataset({"value": (("epoch", "step"), [[1.0]], LABEL)}, coords)
         real = os.replace
         def replace(source, target):
             if Path(target).name == "part-000002.nc":
@@ -763,7 +764,7 @@ def test_a_disk_that_is_really_full(tiny: Path) -> None:
         for written in range(100):
             writer.append(
                 "g",
-                xr.Dataset({"x": (("epoch", "sample"), noise[None], LABEL)}, {"epoch": ("epoch", [written], LABEL)}),
+                xr.Dataset({"value": (("epoch", "sample"), noise[None], LABEL)}, {"epoch": ("epoch", [written], LABEL)}),
             )
             writer.flush({"epoch": written})
     assert 0 < written < 100
@@ -837,7 +838,7 @@ def test_torch_is_not_imported_without_a_checkpoint(tmp_path: Path) -> None:
         import sys, xarray as xr
         from reluscope.archive import ArchiveWriter
         with ArchiveWriter({str(tmp_path / "run.nc")!r}, attrs={{}}) as writer:
-            writer.append("g", xr.Dataset({{"x": ((), 1.0, {LABEL})}}))
+            writer.append("g", xr.Dataset({{"value": ((), 1.0, {LABEL})}}))
             writer.finish()
         assert "torch" not in sys.modules
     """

@@ -68,7 +68,7 @@ def fake_modules(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     runner.run = runner.run_from_archive = run  # type: ignore[attr-defined]
     recipe = types.ModuleType("reluscope.recipe")
     recipe.load = lambda *args, **options: None  # type: ignore[attr-defined]
-    archive = types.ModuleType("reluscope.archive")
+    archive = types.ModuleType("reluscope.opening")
     archive.open_archive = lambda path, **options: fake.opened(**options)  # type: ignore[attr-defined]
     archive.verify_archive = lambda path, **options: fake.bounds.append(options) or fake.changed  # type: ignore[attr-defined]
     for module in (runner, recipe, archive):

@@ -16,8 +16,9 @@ import pytest
 import xarray as xr
 
 from reluscope import inspection, seal
-from reluscope.archive import ArchiveWriter, open_archive, verify_archive
+from reluscope.archive import ArchiveWriter
 from reluscope.errors import ArchiveError, ReluscopeError, SchemaError
+from reluscope.opening import open_archive, verify_archive
 from reluscope.schema import SCHEMA_VERSION
 
 ROWS = np.empty(1, object)
@@ -271,7 +272,7 @@ FUZZ = """
     import sys, warnings
     from pathlib import Path
     import numpy as np, xarray as xr
-    from reluscope.archive import open_archive, verify_archive
+    from reluscope.opening import open_archive, verify_archive
     from reluscope.errors import ArchiveError, SchemaError
     warnings.simplefilter("error")
     good, seed, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

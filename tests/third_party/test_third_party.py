@@ -127,7 +127,7 @@ def test_the_kit_checks_it(environment: dict[str, str], folder: Path) -> None:
 def test_a_recipe_runs_it_and_the_provenance_names_its_version(
     environment: dict[str, str], folder: Path, tmp_path: Path
 ) -> None:
-    from reluscope.archive import open_archive
+    from reluscope.opening import open_archive
 
     out = tmp_path / "kink.nc"
     reluscope(environment, folder, "run", "recipe.toml", "--out", str(out), "--no-report")

@@ -1,0 +1,294 @@
+"""Counts of activation patterns: the states that the metrics of patterns share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from reluscope.errors import ObservationError
+from reluscope_plugins.patterns.keys import global_keys, row_keys
+from reluscope_plugins.patterns.table import Table, add, counted, entries, merged, of_words
+
+if TYPE_CHECKING:
+    from reluscope.observation import Observation
+
+State = dict[str, Any]
+
+
+class pattern_counts:
+    """How often each site has each activation pattern: a streaming, exact, mergeable count.
+
+    A convolution's positions count as samples. Patterns of up to 64 bits are kept as they are, longer ones as 64-bit
+    hashes, which for two different patterns agree with probability 2^-64; `exact` keeps those whole too.
+
+    Args:
+        exact: Whether patterns of more than 64 bits are kept whole: nothing can collide, memory grows with their width.
+        seed: Seed of the hash. Only counts of one seed can be merged or compared.
+
+    References:
+        Hartmann 2025, definition 4, eq. 3.3 and 3.4; the fixed-size list of its algorithm 2 is not used.
+    """
+
+    def __init__(self, *, exact: bool = False, seed: int = 0) -> None:
+        self.exact = exact
+        self.seed = seed
+
+    def measure(self, observation: Observation) -> State:
+        """Count one batch.
+
+        Args:
+            observation: One batch.
+
+        Returns:
+            Site to its table: see `reluscope_plugins.patterns.table`.
+        """
+        return {site: self._counted(observation, site) for site in observation.sites}
+
+    def update(self, state: State, observation: Observation) -> None:
+        """Count one batch into a state, in place.
+
+        Args:
+            state: Site to its table; changed.
+            observation: One batch.
+        """
+        for site in observation.sites:
+            table = self._counted(observation, site)
+            if site in state:
+                add(state[site], table)
+            else:
+                state[site] = table
+
+    def merge(self, first: State, second: State) -> State:
+        """Add two counts.
+
+        Args:
+            first: One state.
+            second: Another.
+
+        Returns:
+            The counts of both.
+        """
+        both = {site: merged(first[site], second[site]) for site in first if site in second}
+        return {**first, **second, **both}
+
+    def kept(self, state: State) -> xr.Dataset:
+        """Lay a state out for an archive.
+
+        Args:
+            state: Site to its table.
+
+        Returns:
+            Ragged, one entry for each distinct pattern of each site: variables `pattern_key(pattern)`,
+            `pattern_count(pattern)`, `pattern_site(pattern)`, which numbers the coordinate `site`, and `pattern_bits(site)`.
+        """
+        sites, keys, counts = list(state), [], []
+        for site in sites:
+            words, seen = entries(state[site])
+            if words.ndim == 2:
+                bytes_of = torch.from_numpy(words.view(np.uint8))
+                words, seen = entries_of(row_keys(bytes_of, seed=self.seed), seen)
+            keys.append(words)
+            counts.append(seen)
+        owner = np.repeat(np.arange(len(sites), dtype=np.int32), [len(words) for words in keys])
+        none = [np.zeros(0, np.uint64)]
+        data = {
+            "pattern_key": ("pattern", np.concatenate(keys or none).astype(np.uint64), "Pattern, or its 64-bit hash"),
+            "pattern_count": ("pattern", np.concatenate(counts or none).astype(np.uint64), "Times it was seen"),
+            "pattern_site": ("pattern", owner, "Number of its site"),
+            "pattern_bits": ("site", np.array([state[site]["bits"] for site in sites], np.int64), "Bits of a pattern"),
+        }
+        coords = {"site": ("site", np.array(sites, np.str_), {"long_name": "activation site", "units": "1"})}
+        return xr.Dataset(
+            {name: (dim, values, {"long_name": text, "units": "1"}) for name, (dim, values, text) in data.items()},
+            coords,
+            {"hash_seed": self.seed},
+        )
+
+    def restored(self, data: xr.Dataset) -> State:
+        """Undo `kept`.
+
+        Args:
+            data: One moment of what `kept` laid out; entries that were never seen fill it up.
+
+        Returns:
+            Site to its table. Patterns of more than 64 bits are there as hashes.
+        """
+        seen = data["pattern_count"].values > 0
+        keys, counts, owner = (
+            data[name].values[seen] for name in ("pattern_key", "pattern_count", "pattern_site")
+        )
+        state = {}
+        for number, site in enumerate(map(str, data["site"].values)):
+            bits = data["pattern_bits"].values[number]
+            if np.isnan(bits):
+                continue
+            mine = owner == number
+            state[site] = {
+                **of_words(np.zeros(0, np.uint64), int(bits), seed=int(data.attrs.get("hash_seed", self.seed))),
+                "words": [keys[mine].astype(np.uint64)],
+                "counts": [counts[mine].astype(np.uint64)],
+                "rows": int(counts[mine].sum()),
+            }
+        return state
+
+    def _counted(self, observation: Observation, site: str) -> Table:
+        about = observation.site[site]
+        return counted(observation.packed[site], about.bits * about.units, seed=self.seed, exact=self.exact)
+
+
+class global_pattern_counts:
+    """How often the whole network has each global pattern: that of all sites, and of all their positions.
+
+    It is kept as a 64-bit hash. Two different global patterns share one with probability at most 2^-64.
+
+    Args:
+        seed: Seed of the hash. Only counts of one seed can be merged.
+
+    References:
+        Hartmann 2025, definition 3.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def measure(self, observation: Observation) -> Table:
+        """Count one batch.
+
+        Args:
+            observation: One batch.
+
+        Returns:
+            The table.
+        """
+        about = [observation.site[site] for site in observation.sites]
+        bits = sum(site.bits * site.units * site.positions for site in about)
+        # never fewer than 65 bits: keys of global patterns are always hashes
+        return of_words(global_keys(observation, seed=self.seed), max(65, bits), seed=self.seed)
+
+    def update(self, state: Table, observation: Observation) -> None:
+        """Count one batch into a state, in place.
+
+        Args:
+            state: The table; changed.
+            observation: One batch.
+        """
+        add(state, self.measure(observation))
+
+    def merge(self, first: Table, second: Table) -> Table:
+        """Add two counts.
+
+        Args:
+            first: One state.
+            second: Another.
+
+        Returns:
+            The counts of both.
+        """
+        return merged(first, second)
+
+
+class class_pattern_counts:
+    """How often each site has each activation pattern on the samples of each class.
+
+    Args:
+        exact: Whether patterns of more than 64 bits are kept whole.
+        seed: Seed of the hash.
+    """
+
+    def __init__(self, *, exact: bool = False, seed: int = 0) -> None:
+        self.exact = exact
+        self.seed = seed
+
+    def measure(self, observation: Observation) -> State:
+        """Count one batch.
+
+        Args:
+            observation: One batch, with integer labels `(sample,)`.
+
+        Returns:
+            Site to class to its table.
+
+        Raises:
+            ObservationError: If the labels are not integers, one for each sample, or a site's rows belong to no sample.
+        """
+        labels = observation.target
+        if (
+            not isinstance(labels, torch.Tensor)
+            or labels.shape != (observation.samples,)
+            or labels.is_floating_point()
+        ):
+            got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
+            raise ObservationError(
+                f"targets: got {got}, expected integer labels, one for each of {observation.samples} samples"
+            )
+        state: State = {}
+        classes = torch.unique(labels).tolist()
+        for site in observation.sites:
+            about = observation.site[site]
+            packed = observation.packed[site]
+            if not about.positions:
+                raise ObservationError(
+                    f"site {site!r}: its rows do not belong to samples, so they have no class; measure another network"
+                )
+            of_row = labels.to(packed.device).repeat_interleave(about.positions)
+            state[site] = {
+                str(label): counted(
+                    packed[of_row == label], about.bits * about.units, seed=self.seed, exact=self.exact
+                )
+                for label in classes
+            }
+        return state
+
+    def merge(self, first: State, second: State) -> State:
+        """Add two counts.
+
+        Args:
+            first: One state.
+            second: Another.
+
+        Returns:
+            The counts of both.
+        """
+        both = {}
+        for site in first.keys() & second.keys():
+            one, other = first[site], second[site]
+            common = {label: merged(one[label], other[label]) for label in one if label in other}
+            both[site] = {**one, **other, **common}
+        return {**first, **second, **both}
+
+
+def entries_of(words: Any, counts: Any) -> tuple[Any, Any]:
+    """Sort keys that are distinct up to collisions, and add up the counts of equal ones.
+
+    Args:
+        words: Keys `(pattern,)`.
+        counts: How often each was seen `(pattern,)`.
+
+    Returns:
+        Ascending keys and their counts.
+    """
+    found, place = np.unique(words, return_inverse=True)
+    totals = np.zeros(len(found), np.uint64)
+    np.add.at(totals, place, counts.astype(np.uint64))
+    return found, totals
+
+
+def whole(tables: Iterable[Table]) -> Table:
+    """Add tables.
+
+    Args:
+        tables: At least one.
+
+    Returns:
+        Their sum.
+    """
+    total: Table | None = None
+    for table in tables:
+        total = table if total is None else merged(total, table)
+    if total is None:
+        raise ValueError("no table to add")
+    return total
