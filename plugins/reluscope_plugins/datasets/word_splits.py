@@ -98,7 +98,8 @@ def _by_lists(split: str, folder: Path, files: Sequence[Path], dataset: str) -> 
     both = parts["validation"] & parts["test"]
     if both:
         raise ReluscopeError(
-            f"dataset {dataset!r}: {files[min(both)]} is in both {' and '.join(LISTS.values())}, expected in one; mend them"
+            f"dataset {dataset!r}: {files[min(both)]} is in both {' and '.join(LISTS.values())}, expected in one; mend "
+            "them"
         )
     if split != "train":
         return sorted(parts[split])

@@ -13,13 +13,13 @@ from torch.utils.data import TensorDataset
 from reluscope.errors import RecipeError
 from reluscope.lab import Lab
 from reluscope_plugins import datasets
-from reluscope_plugins.datasets.constants import KNOWN
 
 LAB = Lab(plugins=[datasets])
 
 
 def test_all_are_there() -> None:
-    names = {*KNOWN, "arrays", "gaussian", "mislabel", "random_labels", "pixel_shuffle"}
+    names = {"arrays", "checkerboard", "cifar10", "cifar100", "digits", "fashion_mnist", "gaussian", "imagenet"}
+    names |= {"mislabel", "mnist", "pixel_shuffle", "random_labels", "speech_commands", "tiny_imagenet"}
     assert set(LAB.datasets) == names
     for entry in LAB.datasets.values():
         assert entry.licence
