@@ -5,22 +5,36 @@ from __future__ import annotations
 from reluscope.entries import Procedure
 from reluscope.hookspecs import hookimpl
 
+_TRAINING = {
+    "data": "samples of each split and class, class names, normalisation constants",
+    "epoch": "loss and accuracy of each split, the learning rate and the metrics, after each epoch",
+    "step": "the learning rate and the loss of the batch, at each optimizer step",
+    "every_k_epochs": "metrics measured every k epochs",
+    "every_k_steps": "metrics measured every k optimizer steps (every_step where k is 1)",
+}
+
 
 @hookimpl
 def reluscope_procedures() -> list[Procedure]:
     """Return the built-in procedures."""
     return [
         Procedure(
+            name="cells",
+            summary="Count and draw the activation cells of a plane, before training and while a network learns.",
+            definition="reluscope_plugins.procedures.cells:cells",
+            metrics=("loss", "accuracy"),
+            groups={
+                "cells": "number of cells on the grid, of each site and of all together, every k epochs",
+                "pictures": "colours of the cells at chosen epochs, and the points that are marked",
+                "limits": "cells of the first site before training, beside those of lines in general position",
+                **_TRAINING,
+            },
+        ),
+        Procedure(
             name="train",
             summary="Train a classifier and measure it as it learns.",
             definition="reluscope_plugins.procedures.train:train",
             metrics=("loss", "accuracy"),
-            groups={
-                "data": "samples of each split and class, class names, normalisation constants",
-                "epoch": "loss and accuracy of each split, the learning rate and the metrics, after each epoch",
-                "step": "the learning rate and the loss of the batch, at each optimizer step",
-                "every_k_epochs": "metrics measured every k epochs",
-                "every_k_steps": "metrics measured every k optimizer steps (every_step where k is 1)",
-            },
-        )
+            groups=_TRAINING,
+        ),
     ]
