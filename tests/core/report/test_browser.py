@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -73,3 +75,41 @@ def test_policy_stops_a_script_that_came_in_after_all(make_archive: Callable[...
     assert "data-drawn=" in dom
     assert not re.search(r"<html[^>]*data-owned", dom)
     assert "Content Security Policy" in console
+
+
+def test_declared_figures_are_drawn(make_archive: Callable[..., xr.DataTree], tmp_path: Path) -> None:
+    tree = make_archive()
+    grid = {"x": np.linspace(-5, 5, 30), "y": np.linspace(-5, 5, 30)}
+    label = {"long_name": "colour", "units": "1"}
+    colours = np.random.default_rng(0).integers(0, 0x1000000, (2, 30, 30))
+    plane = xr.Dataset(
+        {
+            "cell_colour": (("site", "y", "x"), colours, label),
+            "point_x": ("point", [0.0, 1.0], label),
+            "point_y": ("point", [0.0, 2.0], label),
+        },
+        coords={"site": ["a", "b"], **grid},
+    )
+    tree["plane"] = xr.DataTree(plane)
+    common = {"title": "<i>t</i>", "variable": "their_own_metric"}
+    shown = [
+        {**common, "kind": "line", "x": "epoch", "colour": "scheduler", "panel": "site", "log_y": True},
+        {**common, "kind": "box", "x": "site", "colour": "epoch", "panel": "scheduler"},
+        {**common, "kind": "heatmap", "x": "epoch", "y": "site", "panel": "scheduler", "maximum": 0.4},
+        {**common, "kind": "picture", "variable": "cell_colour", "group": "plane", "panel": "site"},
+        {**common, "kind": "line", "x": "nowhere"},
+    ]
+    told = json.loads(tree.attrs["provenance"])
+    told["recipe"]["figures"] = shown
+    tree.attrs["provenance"] = json.dumps(told)
+    dom, console = opened(render(tree), tmp_path, "--window-size=1280,2400")
+    body = dom.rpartition("<footer>")[0]
+    assert console == ""
+    assert re.search(r"<html[^>]* data-drawn=", dom)
+    marks = ["js-line"] * 2 + ['class="box"'] * 3 + ['class="hm"'] * 3 + ["data:image/png;base64,"] * 2
+    for place, mark in enumerate(marks):
+        part = body.partition(f'id="figure-{place}"')[2].partition('id="figure-')[0]
+        assert mark in part, place
+    assert part.count('class="point"') == 2
+    assert not re.search(r'data-shade="\d+"[^>]*style=""', body)
+    assert "Not drawn." in body
