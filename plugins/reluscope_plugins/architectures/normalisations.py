@@ -40,7 +40,7 @@ def make_normalisation(architecture: str, name: str, channels: int, *, groups: i
         RecipeError: If there is none of this name, or the groups do not divide the channels.
 
     References:
-        Wu and He 2018, eqs. 2 to 7.
+        Wu and He 2018, eqs. 1 to 7.
 
     Example:
         >>> layer = make_normalisation("resnet", "group", 16)

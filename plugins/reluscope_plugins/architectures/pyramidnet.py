@@ -58,7 +58,7 @@ def pyramidnet(
         RecipeError: If a value is out of its range.
 
     References:
-        Han et al. 2017, eqs. 2 and 3, fig. 6d and section 3.2; the authors' code, dyhan0920/PyramidNet-PyTorch.
+        Han et al. 2017, eq. 2 and fig. 6d; the authors' code, dyhan0920/PyramidNet-PyTorch.
 
     Example:
         >>> model = pyramidnet(20, alpha=84)

@@ -54,7 +54,7 @@ class Shortcut(nn.Module):
         centred: Whether half of the zero channels come before the others; otherwise all come after.
 
     References:
-        He et al. 2016, section 3.3, option A; Han et al. 2017, section 2.4.
+        He et al. 2016, section 3.3, option A; Han et al. 2017.
 
     Example:
         >>> Shortcut(1, 3, stride=2)(torch.arange(4.0).reshape(1, 1, 2, 2)).tolist()

@@ -35,7 +35,7 @@ def vgg(
     Five groups of 3 x 3 convolutions (`conv1_1`, `norm1_1`, `relu1_1`, ...), each closed by a max-pooling (`pool1`,
     ...) that halves height and width, rounding up; then each channel's mean and a linear layer in place of the three of
     the original, so that two layers fewer have weights than the depth says. Convolutions have biases. Initial weights
-    are N(0, 2 / fan_in), biases 0: the original's N(0, 0.01) needs a start from a trained shallower network.
+    are N(0, 2 / fan_in), biases 0; the original draws N(0, 0.01) and starts its deeper networks from a trained one.
 
     Args:
         depth: 11, 13, 16 or 19.

@@ -27,24 +27,23 @@ def count(model: nn.Module) -> int:
 
 
 # The exact numbers are asserted in the tests of an independent implementation (osmr/imgclsmob, pyramidnet_cifar).
-# Han et al. 2017, table 4, prints 1.7, 3.8 and 28.3 million, which is up to 4 % less than what their own code gives;
-# the test holds the two to 5 %.
+# Han et al. 2017 print 1.7 and 3.8 million for alpha 48 and 84 on CIFAR-10: 1.77 cut off, but a little less than the
+# 3.90 of their own published code, which is what is built here.
 @pytest.mark.parametrize(
-    ("alpha", "classes", "exact", "printed"),
+    ("alpha", "classes", "exact"),
     [
-        (48, 10, 1_772_706, 1.7),
-        (48, 100, 1_778_556, 1.7),
-        (84, 10, 3_904_446, 3.8),
-        (84, 100, 3_913_536, 3.8),
-        (270, 10, 28_485_477, 28.3),
-        (270, 100, 28_511_307, 28.3),
+        (48, 10, 1_772_706),
+        (48, 100, 1_778_556),
+        (84, 10, 3_904_446),
+        (84, 100, 3_913_536),
+        (270, 10, 28_485_477),
+        (270, 100, 28_511_307),
     ],
 )
-def test_parameters_are_as_many_as_published(alpha: int, classes: int, exact: int, printed: float) -> None:
+def test_parameters_are_as_many_as_published(alpha: int, classes: int, exact: int) -> None:
     with torch.device("meta"):
         model = PYRAMIDNET.build(depth=110, alpha=alpha, classes=classes)
     assert count(model) == exact
-    assert abs(exact / 1e6 / printed - 1) < 0.05
     assert model.head.in_features == 16 + alpha
 
 
