@@ -25,6 +25,7 @@ ABOUT = {
     "unit_site": "site of the unit",
     "neuron": "index of the unit in its site",
     "class": "class",
+    "bound": "end of the interval",
 }
 """Coordinate to its `long_name`."""
 
@@ -93,8 +94,9 @@ def label(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
 
     Args:
         metric: What was measured.
-        values: A labelled array, which must be as declared; a mapping from site to values for dims that begin with
-            `site` or `unit` (a site left out, or None, becomes NaN); else a number or an array.
+        values: A labelled array, which must be as declared and may bring attributes of its own; a mapping from site to
+            values for dims that begin with `site` or `unit` (a site left out, or None, becomes NaN); else a number or
+            an array.
         layout: The sites.
 
     Returns:
@@ -103,8 +105,10 @@ def label(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
     Raises:
         PluginError: If dims, shapes or units are not as declared.
     """
+    said: dict[str, Any] = {}
     if isinstance(values, xr.DataArray):
         array = _relabel(metric, values, layout)
+        said = dict(values.attrs)
     elif metric.dims[:1] in (("site",), ("unit",)):
         array = _by_site(metric, values, layout)
     else:
@@ -121,7 +125,7 @@ def label(metric: Metric, values: Any, layout: Layout) -> xr.DataArray:
         array = xr.DataArray(block, dims=metric.dims)
     array = _complete(metric, array)
     array.name = metric.name
-    array.attrs = {"long_name": metric.summary.rstrip("."), "units": metric.units}
+    array.attrs = {**said, "long_name": metric.summary.rstrip("."), "units": metric.units}
     if metric.params:
         array.attrs["parameters"] = json.dumps(dict(metric.params), default=str, sort_keys=True)
     return array
@@ -183,6 +187,12 @@ def _complete(metric: Metric, array: xr.DataArray) -> xr.DataArray:
     # the labels that the schema demands; those that a metric brings are the kernel's own in name and units
     if "class" in array.dims and "class" not in array.coords:
         array = array.assign_coords({"class": np.arange(array.sizes["class"])})
+    if "bound" in array.dims and "bound" not in array.coords:
+        if array.sizes["bound"] != 2:
+            raise PluginError(
+                f"metric {metric.name!r}: gave {array.sizes['bound']} bounds, expected a lower and an upper"
+            )
+        array = array.assign_coords({"bound": np.array(["lower", "upper"])})
     for dim in map(str, array.dims):
         for name in LABELS.get(dim, ()):
             if name not in array.coords or array.coords[name].dims != (dim,):

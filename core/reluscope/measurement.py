@@ -146,9 +146,10 @@ def assemble(
 
     layout = states[0]["sites"]
     arrays: list[xr.DataArray | xr.Dataset] = [xr.Dataset(coords=coordinates(layout, per_unit=False))]
+    finished: dict[int, Any] = {}
     for metric, state, reference in zip(metrics, states, references or [None] * len(states), strict=True):
         with _blame(metric, lab, "at the end"):
-            arrays.append(metric.finish(state, reference))
+            arrays.append(metric.finish(state, reference, finished))
     dataset = xr.merge(arrays, join="outer", compat="equals", combine_attrs="drop_conflicts")
     if dataset["site"].values.tolist() != list(layout):  # a metric that labels by hand has them in another order
         dataset = dataset.sel(site=list(layout))

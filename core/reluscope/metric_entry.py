@@ -68,11 +68,11 @@ class Metric(Entry):
         maximum: Greatest value it can take, None where unbounded.
         needs: What it needs of an observation: see `NEEDS`.
         definition: A function on an observation (its values are averaged over samples) or a class with `measure`,
-            `merge` and `finish`; with `of`, a function on that class's state.
-        of: A class with `measure` and `merge`, or its target: the definition then is what finishes its state. Metrics
-            of one class with the same parameters share one state.
-        compared_with: `"first"`, `"previous"` or `"last"`: the definition then takes two states, of the present moment
-            and of that one; empty where it takes one.
+            `merge` and `finish`; with `of`, a function on what that class's `finish` gives.
+        of: A class with `measure`, `merge` and `finish`, or its target. Metrics of one class with the same parameters
+            share one state, and what is finished of it.
+        compared_with: `"first"`, `"previous"` or `"last"`: the definition then takes two arguments, of the present
+            moment and of that one; empty where it takes one.
         brings: Metrics that are measured whenever this one is, with the same parameters.
         params: Parameters bound to the definition.
         version: Raise it when the numbers change; it stands in the provenance.
@@ -136,7 +136,8 @@ class Metric(Entry):
         found = self._resolved(self.of)
         if not inspect.isclass(found):
             raise PluginError(
-                f"metric {self.name!r}: of is {self.of!r}, expected a class with measure and merge; mend the metric"
+                f"metric {self.name!r}: of is {self.of!r}, expected a class with measure, merge and finish; mend "
+                "the metric"
             )
         return found
 
@@ -197,19 +198,20 @@ class Metric(Entry):
 
         return merge(self, first, second)
 
-    def finish(self, state: Any, reference: Any = None) -> xr.DataArray:
+    def finish(self, state: Any, reference: Any = None, finished: dict[int, Any] | None = None) -> xr.DataArray:
         """Turn a state into a labelled array.
 
         Args:
             state: The state of all that was measured.
             reference: For a metric that compares two moments: the state of the other; None compares with itself.
+            finished: Shared by the metrics of one state: see `reluscope.monoid.finish`.
 
         Returns:
             The labelled result, with dims, units and long_name as declared.
         """
         from reluscope.monoid import finish
 
-        return finish(self, state, reference)
+        return finish(self, state, reference, finished)
 
     def __call__(self, observation: Observation) -> xr.DataArray:
         """Measure one observation and finish.
@@ -249,8 +251,8 @@ def metric(
         minimum: Least value it can take.
         maximum: Greatest value it can take.
         needs: What it needs of an observation: see `NEEDS`.
-        of: A class with `measure` and `merge`, whose state the decorated function finishes.
-        compared_with: Moment whose state the decorated function takes as its second argument: see `REFERENCES`.
+        of: A class with `measure`, `merge` and `finish`; the decorated function takes what `finish` gives.
+        compared_with: Moment of which the decorated function takes the same as its second argument: see `REFERENCES`.
         brings: Metrics that are measured whenever this one is.
 
     Returns:

@@ -141,16 +141,20 @@ def merge(metric: Metric, first: State | None, second: State | None) -> State | 
             for key in [*first["value"], *(key for key in second["value"] if key not in first["value"])]
             for one, other in [(first["value"].get(key), second["value"].get(key))]
         }
-    return {"metric": metric.name, "samples": first["samples"] + second["samples"], "sites": sites, "value": value}
+    return {"metric": owner(metric), "samples": first["samples"] + second["samples"], "sites": sites, "value": value}
 
 
-def finish(metric: Metric, state: State | None, reference: State | None = None) -> xr.DataArray:
+def finish(
+    metric: Metric, state: State | None, reference: State | None = None, finished: dict[int, Any] | None = None
+) -> xr.DataArray:
     """Turn a state into a labelled array.
 
     Args:
         metric: What was measured.
         state: The state of all that was measured.
         reference: For a metric that compares two moments, the state of the other; None compares with itself.
+        finished: What the class of a shared state made of it, by the state's identity; filled as it goes, so that the
+            metrics of one state share that too.
 
     Returns:
         The result in float64, with dims, units, long_name and coordinates. Values that leave the declared range by
@@ -163,13 +167,11 @@ def finish(metric: Metric, state: State | None, reference: State | None = None) 
     if state is None:
         raise ObservationError(f"metric {metric.name!r}: nothing was measured; pass at least one batch")
     _check_owner(metric, state)
-    if metric.compared_with:
+    if metric.of is not None:
         reference = state if reference is None else reference
         _check_owner(metric, reference)
         _merge_sites(metric, state["sites"], reference["sites"])
-        values = _finished(metric, state["value"], reference["value"])
-    elif metric.of is not None:
-        values = _finished(metric, state["value"])
+        values = _finished(metric, [state, reference] if metric.compared_with else [state], finished)
     elif _has_class(metric):
         values = _call(metric, "finish", _instance(metric).finish, state["value"])
     else:
@@ -183,10 +185,15 @@ def _has_class(metric: Metric) -> bool:
     return metric.of is not None or inspect.isclass(metric.implementation())
 
 
-def _finished(metric: Metric, *values: Any) -> Any:
+def _finished(metric: Metric, states: list[State], finished: dict[int, Any] | None) -> Any:
+    finished = {} if finished is None else finished
+    for state in states:
+        if id(state) not in finished:
+            finished[id(state)] = _call(metric, "finish", _instance(metric).finish, state["value"])
     own = inspect.signature(metric.implementation()).parameters
     params = {name: value for name, value in metric.params.items() if name in own}
-    return _call(metric, "its function", metric.implementation(), *values, **params)
+    given = [finished[id(state)] for state in states]
+    return _call(metric, "its function", metric.implementation(), *given, **params)
 
 
 def _layout(observation: Observation) -> dict[str, list[Any]]:
@@ -210,11 +217,11 @@ def _by_site(metric: Metric) -> bool:
 def _instance(metric: Metric) -> Any:
     counted = metric.counted()
     definition: Any = metric.implementation() if counted is None else counted
-    for method in ("measure", "merge", "finish")[: 3 if counted is None else 2]:
+    for method in ("measure", "merge", "finish"):
         if not callable(getattr(definition, method, None)):
             raise PluginError(
                 f"metric {metric.name!r}: class {definition.__name__} has no method {method!r}, expected measure, "
-                "merge and (unless metrics share it with of) finish; write it"
+                "merge and finish; write it"
             )
     return _call(metric, "its constructor", definition, **metric.state_params())
 

@@ -13,8 +13,10 @@ from torch import nn
 from reluscope.cadence import Cadence
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError
+from reluscope.joining import Increment, join
 from reluscope.lab import Lab
-from reluscope.measurement import measure, resolve
+from reluscope.measurement import resolve
+from reluscope.series import Series
 
 if TYPE_CHECKING:
     from reluscope.archive import ArchiveWriter
@@ -75,6 +77,8 @@ class Watch:
         self._cadence = Cadence.parse(every)
         self._lab = Lab() if lab is None else lab
         self._metrics = resolve(metrics, self._lab)
+        self._series = Series(self._metrics, lab=self._lab)
+        self._kept: dict[str, list[xr.Dataset]] = {name: [] for name in self._series.keeps}
         self._data = data
         self._path = None if archive is None else Path(archive)
         self._writer: ArchiveWriter | None = None
@@ -100,6 +104,13 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
+        if self._kept:
+            try:
+                self._compare_with_last()
+            except BaseException:
+                if self._writer is not None:
+                    self._writer.close()
+                raise
         if self._writer is None:
             return
         writer, self._writer = self._writer, None
@@ -155,9 +166,14 @@ class Watch:
 
     def _measure(self) -> xr.Dataset:
         try:
-            dataset = measure(self._model, self._data, self._metrics, lab=self._lab)
+            dataset, kept = self._series.measure(self._model, self._data)
         except ObservationError as error:
             raise ObservationError(f"watch, step {self.steps}: {error}") from error
+        for name, table in kept.items():
+            self._kept[name].append(self._dated(table))
+        return self._dated(dataset)
+
+    def _dated(self, dataset: xr.Dataset) -> xr.Dataset:
         dataset = dataset.expand_dims(step=[self.steps])
         return dataset.assign_coords(
             step=("step", dataset["step"].values, {"long_name": "optimizer steps taken", "units": "1"}),
@@ -170,7 +186,17 @@ class Watch:
         self._measured.append(dataset)
         if self._writer is not None:
             self._writer.append(GROUP, dataset)
+            for name, tables in self._kept.items():
+                self._writer.append(name, tables[-1])
             self._writer.flush()
+
+    def _compare_with_last(self) -> None:
+        kept = {name: join([Increment("/", {}, t) for t in tables])[0]["/"] for name, tables in self._kept.items()}
+        compared = self._series.compared_with_last(kept, "step")
+        joined = self.dataset
+        self._measured = [joined.assign(compared.data_vars)]
+        if self._writer is not None:
+            self._writer.append(GROUP, compared)
 
     def _check_layout(self, dataset: xr.Dataset) -> None:
         first = self._measured[0]

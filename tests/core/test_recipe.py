@@ -78,7 +78,7 @@ def test_a_file_becomes_a_plan_of_one_point(lab, write):
         ({"sweep": {"seed": []}}, ["mine.toml", "sweep"]),
         ({"sweep": {"seed": [1, 1]}}, ["mine.toml", "sweep.seed", "twice"]),
         ({"sweep": {"epohcs": [1, 2]}}, ["mine.toml", "epohcs", "'epochs'"]),
-        ({"sweep": {"architecture.depth": [1, 2]}}, ["mine.toml", "architecture.depth"]),
+        ({"sweep": {"architecture.deepness": [1, 2]}}, ["mine.toml", "architecture.deepness"]),
         ({"sweep": {"metrics.0.unit": [1, 2]}}, ["mine.toml", "sweep.metrics.0.unit", "dim"]),
     ],
 )

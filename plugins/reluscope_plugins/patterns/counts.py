@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,43 @@ import xarray as xr
 
 from reluscope.errors import ObservationError
 from reluscope_plugins.patterns.keys import global_keys, row_keys
-from reluscope_plugins.patterns.table import Table, add, counted, entries, merged, of_words
+from reluscope_plugins.patterns.multiplicities import Multiplicities, multiplicities
+from reluscope_plugins.patterns.table import Table, add, counted, entries, merged, of_words, settled
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
 
 State = dict[str, Any]
+
+
+class Distribution:
+    """How often each pattern was seen, in order.
+
+    Args:
+        table: The count.
+
+    Attributes:
+        bits: Bits of a pattern.
+        limit: Bits that its entropy cannot exceed.
+        samples: Number of samples counted; a convolution's positions count as samples.
+        table: The count, settled.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.bits = int(table["bits"])
+        self.limit = float(table["limit"])
+        self.samples = int(table["rows"])
+        self.table = settled(table)
+
+    @cached_property
+    def counts(self) -> Any:
+        """How often each distinct pattern was seen, in the order of the patterns, `(pattern,)`."""
+        return entries(self.table)[1]
+
+    @cached_property
+    def multiplicities(self) -> Multiplicities:
+        """How many patterns were seen how often."""
+        return multiplicities(self.counts)
 
 
 class pattern_counts:
@@ -75,6 +107,17 @@ class pattern_counts:
         both = {site: merged(first[site], second[site]) for site in first if site in second}
         return {**first, **second, **both}
 
+    def finish(self, state: State) -> dict[str, Distribution]:
+        """Put the counts into order.
+
+        Args:
+            state: Site to its table.
+
+        Returns:
+            Site to its distribution of patterns.
+        """
+        return {site: Distribution(table) for site, table in state.items()}
+
     def kept(self, state: State) -> xr.Dataset:
         """Lay a state out for an archive.
 
@@ -82,15 +125,15 @@ class pattern_counts:
             state: Site to its table.
 
         Returns:
-            Ragged, one entry for each distinct pattern of each site: variables `pattern_key(pattern)`,
-            `pattern_count(pattern)`, `pattern_site(pattern)`, which numbers the coordinate `site`, and `pattern_bits(site)`.
+            Ragged, one entry for each distinct pattern of each site: `pattern_key(pattern)`, `pattern_count(pattern)`,
+            `pattern_site(pattern)`, which numbers the coordinate `site`; and `pattern_bits(site)`.
         """
         sites, keys, counts = list(state), [], []
         for site in sites:
             words, seen = entries(state[site])
             if words.ndim == 2:
                 bytes_of = torch.from_numpy(words.view(np.uint8))
-                words, seen = entries_of(row_keys(bytes_of, seed=self.seed), seen)
+                words, seen = _summed(row_keys(bytes_of, seed=self.seed), seen)
             keys.append(words)
             counts.append(seen)
         owner = np.repeat(np.arange(len(sites), dtype=np.int32), [len(words) for words in keys])
@@ -118,9 +161,7 @@ class pattern_counts:
             Site to its table. Patterns of more than 64 bits are there as hashes.
         """
         seen = data["pattern_count"].values > 0
-        keys, counts, owner = (
-            data[name].values[seen] for name in ("pattern_key", "pattern_count", "pattern_site")
-        )
+        keys, counts, owner = (data[name].values[seen] for name in ("pattern_key", "pattern_count", "pattern_site"))
         state = {}
         for number, site in enumerate(map(str, data["site"].values)):
             bits = data["pattern_bits"].values[number]
@@ -136,8 +177,7 @@ class pattern_counts:
         return state
 
     def _counted(self, observation: Observation, site: str) -> Table:
-        about = observation.site[site]
-        return counted(observation.packed[site], about.bits * about.units, seed=self.seed, exact=self.exact)
+        return counted(observation.packed[site], seed=self.seed, exact=self.exact, **_size(observation, site))
 
 
 class global_pattern_counts:
@@ -164,10 +204,12 @@ class global_pattern_counts:
         Returns:
             The table.
         """
-        about = [observation.site[site] for site in observation.sites]
-        bits = sum(site.bits * site.units * site.positions for site in about)
+        sizes = [(_size(observation, site), observation.site[site].positions) for site in observation.sites]
+        bits = sum(size["bits"] * positions for size, positions in sizes)
+        limit = sum(size["limit"] * positions for size, positions in sizes)
+        keys = global_keys(observation, seed=self.seed)
         # never fewer than 65 bits: keys of global patterns are always hashes
-        return of_words(global_keys(observation, seed=self.seed), max(65, bits), seed=self.seed)
+        return of_words(keys, max(65, bits), limit=limit, seed=self.seed)
 
     def update(self, state: Table, observation: Observation) -> None:
         """Count one batch into a state, in place.
@@ -189,6 +231,17 @@ class global_pattern_counts:
             The counts of both.
         """
         return merged(first, second)
+
+    def finish(self, state: Table) -> Distribution:
+        """Put the counts into order.
+
+        Args:
+            state: The table.
+
+        Returns:
+            The distribution of global patterns.
+        """
+        return Distribution(state)
 
 
 class class_pattern_counts:
@@ -216,11 +269,7 @@ class class_pattern_counts:
             ObservationError: If the labels are not integers, one for each sample, or a site's rows belong to no sample.
         """
         labels = observation.target
-        if (
-            not isinstance(labels, torch.Tensor)
-            or labels.shape != (observation.samples,)
-            or labels.is_floating_point()
-        ):
+        if not isinstance(labels, torch.Tensor) or labels.shape != (observation.samples,) or labels.is_floating_point():
             got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
             raise ObservationError(
                 f"targets: got {got}, expected integer labels, one for each of {observation.samples} samples"
@@ -237,7 +286,7 @@ class class_pattern_counts:
             of_row = labels.to(packed.device).repeat_interleave(about.positions)
             state[site] = {
                 str(label): counted(
-                    packed[of_row == label], about.bits * about.units, seed=self.seed, exact=self.exact
+                    packed[of_row == label], seed=self.seed, exact=self.exact, **_size(observation, site)
                 )
                 for label in classes
             }
@@ -260,35 +309,32 @@ class class_pattern_counts:
             both[site] = {**one, **other, **common}
         return {**first, **second, **both}
 
+    def finish(self, state: State) -> dict[str, dict[str, Distribution]]:
+        """Put the counts into order.
 
-def entries_of(words: Any, counts: Any) -> tuple[Any, Any]:
-    """Sort keys that are distinct up to collisions, and add up the counts of equal ones.
+        Args:
+            state: Site to class to its table.
 
-    Args:
-        words: Keys `(pattern,)`.
-        counts: How often each was seen `(pattern,)`.
+        Returns:
+            Site to class to its distribution of patterns; the key "" stands for all classes together.
+        """
+        return {
+            site: {
+                **{label: Distribution(table) for label, table in tables.items()},
+                "": Distribution(reduce(merged, tables.values())),
+            }
+            for site, tables in state.items()
+        }
 
-    Returns:
-        Ascending keys and their counts.
-    """
+
+def _size(observation: Observation, site: str) -> dict[str, Any]:
+    about = observation.site[site]
+    return {"bits": about.bits * about.units, "limit": about.units * math.log2(max(2, about.states))}
+
+
+def _summed(words: Any, counts: Any) -> tuple[Any, Any]:
+    # whole patterns became keys, which may collide
     found, place = np.unique(words, return_inverse=True)
     totals = np.zeros(len(found), np.uint64)
     np.add.at(totals, place, counts.astype(np.uint64))
     return found, totals
-
-
-def whole(tables: Iterable[Table]) -> Table:
-    """Add tables.
-
-    Args:
-        tables: At least one.
-
-    Returns:
-        Their sum.
-    """
-    total: Table | None = None
-    for table in tables:
-        total = table if total is None else merged(total, table)
-    if total is None:
-        raise ValueError("no table to add")
-    return total

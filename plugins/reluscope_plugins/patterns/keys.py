@@ -21,8 +21,8 @@ def row_keys(packed: torch.Tensor, *, seed: int = 0) -> Array:
     r"""Give each row a key; equal patterns have equal keys.
 
     A pattern of up to 64 bits is its own key. A longer one, cut into 32-bit pieces $x_j$, gets two independent 32-bit
-    hashes $\lfloor ((b + \sum_j a_j x_j) \bmod 2^{64}) / 2^{32} \rfloor$ with random 64-bit $a_j$ and $b$. Two different
-    patterns, whatever they are, share each with probability $2^{-32}$, so both with $2^{-64}$.
+    hashes $\lfloor ((b + \sum_j a_j x_j) \bmod 2^{64}) / 2^{32} \rfloor$ with random 64-bit $a_j$ and $b$. Two
+    different patterns, whatever they are, share each with probability $2^{-32}$, so both with $2^{-64}$.
 
     Args:
         packed: uint8 `(row, byte)`, as `Observation.packed` has it.

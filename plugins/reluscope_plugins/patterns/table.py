@@ -2,7 +2,8 @@
 
 A table is plain data, so that it can be sent, kept and merged anywhere:
 
-- `bits` of a pattern, `seed` of the hash, `exact`: whether longer patterns are kept whole, `rows`: how many were counted;
+- `bits` of a pattern, `limit`: the logarithm to base 2 of how many patterns there can be, `seed` of the hash, `exact`:
+  whether longer patterns are kept whole, `rows`: how many were counted;
 - `words` and `counts`: lists of chunks. Chunks hold ascending, disjoint ranges of words, and are never changed, only
   replaced: two tables may share them;
 - `new_words` and `new_counts`: sorted runs that wait to be merged, together at most `WAITING` of the chunks.
@@ -33,11 +34,12 @@ WAITING = 1 / 8
 _FEW = 1 << 12
 
 
-def empty(bits: int, *, seed: int = 0, exact: bool = False) -> Table:
+def empty(bits: int, *, limit: float | None = None, seed: int = 0, exact: bool = False) -> Table:
     """Make a table of nothing.
 
     Args:
         bits: Bits of a pattern.
+        limit: Logarithm to base 2 of how many patterns there can be; None for `bits`.
         seed: Seed of the hash.
         exact: Whether patterns of more than 64 bits are kept whole.
 
@@ -45,15 +47,19 @@ def empty(bits: int, *, seed: int = 0, exact: bool = False) -> Table:
         The table.
     """
     lists: Table = {name: [] for name in ("words", "counts", "new_words", "new_counts")}
-    return {"bits": bits, "seed": seed, "exact": exact, "rows": 0, **lists}
+    limit = float(bits if limit is None else limit)
+    return {"bits": bits, "limit": limit, "seed": seed, "exact": exact, "rows": 0, **lists}
 
 
-def counted(packed: torch.Tensor, bits: int, *, seed: int = 0, exact: bool = False) -> Table:
+def counted(
+    packed: torch.Tensor, bits: int, *, limit: float | None = None, seed: int = 0, exact: bool = False
+) -> Table:
     """Count the patterns of one batch.
 
     Args:
         packed: uint8 `(row, byte)`, as `Observation.packed` has it.
         bits: Bits of a pattern.
+        limit: Logarithm to base 2 of how many patterns there can be; None for `bits`.
         seed: Seed of the hash.
         exact: Whether patterns of more than 64 bits are kept whole.
 
@@ -69,22 +75,23 @@ def counted(packed: torch.Tensor, bits: int, *, seed: int = 0, exact: bool = Fal
         words = np.ascontiguousarray(packed.cpu().numpy()).view(np.uint64)
     else:
         words = row_keys(packed, seed=seed)
-    return of_words(words, bits, seed=seed, exact=exact)
+    return of_words(words, bits, limit=limit, seed=seed, exact=exact)
 
 
-def of_words(words: Array, bits: int, *, seed: int = 0, exact: bool = False) -> Table:
+def of_words(words: Array, bits: int, *, limit: float | None = None, seed: int = 0, exact: bool = False) -> Table:
     """Count words, each once for every time it stands there.
 
     Args:
         words: `(row,)` of unsigned integers, or `(row, word)` uint64 where patterns are kept whole.
         bits: Bits of a pattern.
+        limit: Logarithm to base 2 of how many patterns there can be; None for `bits`.
         seed: Seed of the hash that made them.
         exact: Whether patterns of more than 64 bits are kept whole.
 
     Returns:
         The table.
     """
-    table = empty(bits, seed=seed, exact=exact)
+    table = empty(bits, limit=limit, seed=seed, exact=exact)
     table["rows"] = len(words)
     if len(words):
         run = _runs(words)
@@ -129,9 +136,25 @@ def merged(first: Table, second: Table) -> Table:
     Raises:
         ObservationError: If they do not count patterns of the same kind.
     """
-    table = {name: list(value) if isinstance(value, list) else value for name, value in first.items()}
+    table = _copy(first)
     add(table, second)
     return table
+
+
+def settled(table: Table) -> Table:
+    """Merge what waits.
+
+    Args:
+        table: Left as it is.
+
+    Returns:
+        A table that counts the same, in which nothing waits.
+    """
+    if not table["new_words"]:
+        return table
+    copy = _copy(table)
+    settle(copy)
+    return copy
 
 
 def settle(table: Table) -> None:
@@ -165,32 +188,19 @@ def entries(table: Table) -> tuple[Array, Array]:
     """Return what a table holds.
 
     Args:
-        table: Not changed in what it counts.
+        table: Left as it is.
 
     Returns:
         The distinct words in ascending order, uint64 `(pattern,)` or `(pattern, word)`, and how often each was seen,
         `(pattern,)`.
     """
-    settle(table)
+    table = settled(table)
     if not table["words"]:
         shape = (0, -(-table["bits"] // 64)) if table["exact"] and table["bits"] > 64 else (0,)
         return np.zeros(shape, np.uint64), np.zeros(0, np.uint32)
     if len(table["words"]) == 1:
         return table["words"][0], table["counts"][0]
     return np.concatenate(table["words"]), np.concatenate(table["counts"])
-
-
-def distinct(table: Table) -> int:
-    """Count the distinct patterns.
-
-    Args:
-        table: Not changed in what it counts.
-
-    Returns:
-        Their number.
-    """
-    settle(table)
-    return sum(map(len, table["counts"]))
 
 
 def shared(first: Table, second: Table) -> tuple[Array, Array]:
@@ -225,6 +235,10 @@ def shared(first: Table, second: Table) -> tuple[Array, Array]:
     place[place == len(words)] = 0
     hit = words[place] == others
     return counts[place[hit]].astype(np.int64), other_counts[hit].astype(np.int64)
+
+
+def _copy(table: Table) -> Table:
+    return {name: list(value) if isinstance(value, list) else value for name, value in table.items()}
 
 
 # Distinct words in ascending order, and how often each stands there.

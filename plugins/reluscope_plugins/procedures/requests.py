@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from reluscope.cadence import Cadence
 from reluscope.entries import Metric
 from reluscope.errors import RecipeError
+from reluscope.measurement import with_brought
+from reluscope.monoid import owner
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +39,17 @@ class Request:
     samples: int | None
     metrics: dict[str, Metric]
 
+    def group_of(self, table: str) -> str:
+        """Name the group that holds a table of each moment.
+
+        Args:
+            table: What it is a table of.
+
+        Returns:
+            Group of the archive.
+        """
+        return f"{table}_{self.cadence.group}"
+
     def named(self, found: xr.Dataset) -> xr.Dataset:
         """Give what was measured the names of its variables.
 
@@ -46,12 +59,17 @@ class Request:
         Returns:
             The same under the variables' names; attributes say split and number of samples.
         """
-        for metric in self.metrics.values():
+        measured = {variable: metric for variable, metric in self.metrics.items() if metric.name in found}
+        for metric in measured.values():
             about = found[metric.name].attrs
-            about |= {"split": self.split, "samples": found.attrs["samples"]}
+            about |= {"split": self.split}
+            about |= {"samples": found.attrs["samples"]} if "samples" in found.attrs else {}
             if metric.name in ALWAYS:
                 about["long_name"] = f"{self.split.capitalize()} {metric.name}"
-        return found.rename({m.name: variable for variable, m in self.metrics.items() if m.name != variable})
+        return found.rename({m.name: variable for variable, m in measured.items() if m.name != variable})
+
+
+_Wanted = tuple[Cadence, str, int | None, Metric]
 
 
 def requests_of(context: Context) -> list[Request]:
@@ -69,7 +87,7 @@ def requests_of(context: Context) -> list[Request]:
     Raises:
         RecipeError: If two variables would have one name in one group.
     """
-    wanted: list[tuple[Cadence, str, int | None, Metric]] = []
+    wanted: list[_Wanted] = []
     epochly = Cadence.parse("1 epoch")
     for split in SPLITS:
         wanted += [(epochly, split, None, context.lab.metrics[name]) for name in ALWAYS]
@@ -78,6 +96,7 @@ def requests_of(context: Context) -> list[Request]:
         asked_for = (Cadence.parse(choice.every), choice.split, choice.samples, metric)
         if asked_for not in wanted[: len(SPLITS) * len(ALWAYS)]:  # asking for what is measured anyway is no mistake
             wanted.append(asked_for)
+    wanted += _brought(wanted)
     asked = Counter((cadence.group, metric.name) for cadence, _, _, metric in wanted)
     taken = {(epochly.group, "rate"): "the learning rate"}
     requests: dict[tuple[Cadence, str, int | None], Request] = {}
@@ -99,7 +118,33 @@ def requests_of(context: Context) -> list[Request]:
         taken[cadence.group, name] = metric.name
         request = requests.setdefault((cadence, split, samples), Request(cadence, split, samples, {}))
         request.metrics[name] = metric
+    _check_tables(list(requests.values()))
     return list(requests.values())
+
+
+def _check_tables(requests: list[Request]) -> None:
+    taken: dict[tuple[str, str], Request] = {}
+    for request in requests:
+        for metric in request.metrics.values():
+            if metric.compared_with == "last":
+                other = taken.setdefault((owner(metric), request.cadence.group), request)
+                if other is not request:
+                    raise RecipeError(
+                        f"metrics: {metric.name!r} is measured on two splits or numbers of samples in the group "
+                        f"{request.cadence.group!r}, whose tables would have one name; keep one, or choose another "
+                        "cadence"
+                    )
+
+
+def _brought(wanted: list[_Wanted]) -> list[_Wanted]:
+    # what metrics bring along, unless it was asked for at the same times on the same samples
+    found: dict[tuple[Cadence, str, int | None, str], _Wanted] = {}
+    asked = {(*where, metric.name) for *where, metric in wanted}
+    for cadence, split, samples, metric in wanted:
+        for brought in with_brought([metric])[1:]:
+            if (cadence, split, samples, brought.name) not in asked:
+                found.setdefault((cadence, split, samples, brought.name), (cadence, split, samples, brought))
+    return list(found.values())
 
 
 def due(requests: list[Request], epoch: int | None, step: int) -> Iterator[tuple[str, list[Request]]]:

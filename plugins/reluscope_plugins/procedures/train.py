@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from reluscope import random_state
 from reluscope.context import Diverged
 from reluscope.devices import find_device
 from reluscope.errors import ObservationError, RecipeError
-from reluscope.measurement import measure
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
-from reluscope_plugins.procedures.requests import SPLITS, due, requests_of
+from reluscope.series import Series
+from reluscope_plugins.procedures.requests import SPLITS, Request, due, requests_of
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -54,11 +54,27 @@ def train(
         RecipeError: If the recipe lacks a choice that training needs, or its choices do not fit together.
         Diverged: If the loss leaves the finite numbers.
     """
-    _Training(context, epochs, batch_size, evaluation_batch_size, find_device(device)).run()
+    Training(context, epochs, batch_size, evaluation_batch_size, find_device(device)).run()
 
 
-class _Training:
-    """One training: the model and its surroundings, and where in the data it is."""
+class Training:
+    """One training: the model and its surroundings, and where in the data it is.
+
+    Args:
+        context: The recipe's point.
+        epochs: How often each training sample is seen.
+        batch_size: Samples of an optimizer step.
+        evaluation_batch_size: Samples of a forward pass when measuring.
+        device: Where to train.
+
+    Attributes:
+        model: The network.
+        data: Split to its samples.
+        device: Where the network is.
+
+    Raises:
+        RecipeError: If the recipe lacks a choice that training needs, or its choices do not fit together.
+    """
 
     def __init__(
         self, context: Context, epochs: int, batch_size: int, evaluation_batch_size: int, device: torch.device
@@ -69,9 +85,12 @@ class _Training:
         self.evaluation_batch_size = evaluation_batch_size
         self.device = device
         self.requests = requests_of(context)
+        self.series = [Series(list(request.metrics.values()), lab=context.lab) for request in self.requests]
         dataset = context.choice("dataset")
         entry = context.lab.datasets[dataset.name]
-        self.data = {split: entry.load(split, context.data_root, **dataset.parameters) for split in SPLITS}
+        self.data = {
+            split: entry.load(split, context.data_root, lab=context.lab, **dataset.parameters) for split in SPLITS
+        }
         for split, samples in self.data.items():
             if not len(samples):  # type: ignore[arg-type]
                 raise RecipeError(f"dataset {dataset.name!r}: its {split} split is empty, expected at least one sample")
@@ -115,17 +134,31 @@ class _Training:
                 f"{str(error).splitlines()[0]}; change what it expects (such as widths or input_shape)"
             ) from error
 
-    def run(self) -> None:
+    def run(self, after_epoch: Callable[[int], None] | None = None) -> None:
+        """Train, from where a checkpoint left off.
+
+        Args:
+            after_epoch: Called with the number of epochs completed, before training and after each epoch, when the
+                measurements of that moment were recorded.
+
+        Raises:
+            Diverged: If the loss leaves the finite numbers.
+        """
         try:
             if self.epoch == 0 and self.batch == 0:
                 self._measure(at_epoch=True)  # first: where the data do not fit the model, nothing is left behind
                 self.context.record("data", _description(self.data))
+                if after_epoch is not None:
+                    after_epoch(0)
             while self.epoch < self.epochs:
                 self._train_epoch()
                 self.epoch, self.batch = self.epoch + 1, 0
                 self._measure(at_epoch=True)
+                if after_epoch is not None:
+                    after_epoch(self.epoch)
                 if self.epoch < self.epochs:
                     self.context.checkpoint(self._state)
+            self._compare_with_last()
         finally:
             self._record_steps()
 
@@ -176,9 +209,7 @@ class _Training:
                     self.evaluation_batch_size,
                 )
                 try:
-                    found = measure(
-                        self.model, loader, list(request.metrics.values()), lab=self.context.lab, device=self.device
-                    )
+                    found, kept = self._series_of(request).measure(self.model, loader, device=self.device)
                 except ObservationError as error:
                     if _finite(self.model):
                         raise
@@ -186,20 +217,32 @@ class _Training:
                         f"weights are no longer finite at step {self.step} ({error}); lower the rate"
                     ) from error
                 parts.append(request.named(found))
+                for table, entries in kept.items():
+                    self.context.record(request.group_of(table), self._dated(entries, request.cadence.unit))
             dim = requests[0].cadence.unit
-            label = self.epoch if dim == "epoch" else self.step
-            data = xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts").expand_dims(
-                {dim: [label]}
-            )
-            if dim == "epoch":
-                data = data.assign_coords(
-                    step=("epoch", [self.step], {"long_name": "Optimizer steps taken", "units": "1"})
-                )
+            merged = xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
+            data = self._dated(merged, dim)
             if group == "epoch":
                 rate = float(self.optimizer.param_groups[0]["lr"])
                 data["rate"] = ("epoch", [rate], {"long_name": "Learning rate of the next step", "units": "1"})
-            data[dim].attrs |= {"long_name": dim.capitalize(), "units": "1"}
             self.context.record(group, data)
+
+    def _series_of(self, request: Request) -> Series:
+        return self.series[self.requests.index(request)]
+
+    def _dated(self, data: xr.Dataset, dim: str) -> xr.Dataset:
+        data = data.expand_dims({dim: [self.epoch if dim == "epoch" else self.step]})
+        if dim == "epoch":
+            data = data.assign_coords(step=("epoch", [self.step], {"long_name": "Optimizer steps taken", "units": "1"}))
+        data[dim].attrs |= {"long_name": dim.capitalize(), "units": "1"}
+        return data
+
+    def _compare_with_last(self) -> None:
+        for request, series in zip(self.requests, self.series, strict=True):
+            if series.keeps:
+                kept = {table: self.context.recorded(request.group_of(table)) for table in series.keeps}
+                compared = series.compared_with_last(kept, request.cadence.unit)
+                self.context.record(request.cadence.group, request.named(compared))
 
     def _record_steps(self) -> None:
         if not self.pending:
@@ -230,6 +273,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "random": random_state.capture(),
+            "series": [series.state() for series in self.series],
         }
 
     def _load(self, state: Any) -> None:
@@ -238,6 +282,8 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         random_state.restore(state["random"])
+        for series, kept in zip(self.series, state["series"], strict=True):
+            series.load(kept)
 
 
 def _description(data: dict[str, Dataset[Any]]) -> xr.Dataset:
