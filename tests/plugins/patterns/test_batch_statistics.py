@@ -101,9 +101,15 @@ def test_model_is_left_as_it_was(mode: bool, fails: bool) -> None:
 def test_error_within_restores_too() -> None:
     model = dense()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(KeyError), batch_statistics(model, drawn(5, 3)):
-        assert not torch.equal(model[1].running_mean, before["1.running_mean"])
-        raise KeyError
+    data = drawn(5, 3)
+
+    def fail() -> None:
+        with batch_statistics(model, data):
+            assert not torch.equal(model[1].running_mean, before["1.running_mean"])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
 
