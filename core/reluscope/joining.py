@@ -12,14 +12,12 @@ import numpy as np
 import xarray as xr
 
 from reluscope.errors import SchemaError
+from reluscope.joint_axis import UNIT_LABELS, JointAxis, labels_of, rows_of
 from reluscope.manifest import canonical
 from reluscope.schema import GROWING, RAGGED
 from reluscope.sweep import Point, Scalar
 
 Array = np.ndarray[Any, Any]
-
-UNIT_LABELS = ("unit_site", "neuron")
-"""The coordinates that label a unit: sites are ragged, so the dim has no index of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,11 +146,11 @@ def check(record: Increment) -> None:
     for dim in map(str, data.dims):
         if dim in GROWING and dim not in data.coords:
             raise SchemaError(f"{where}: the dim {dim!r} has no labels; add the coordinate {dim!r}")
-        columns = _labels(data, dim)
+        columns = labels_of(data, dim)
         for column in columns or ():
             if column.dtype.kind == "f" and not np.isfinite(column).all():
                 raise SchemaError(f"{where}: the labels of {dim!r} are not all finite")
-        if columns is not None and len(set(_rows(columns))) < data.sizes[dim]:
+        if columns is not None and len(set(rows_of(columns))) < data.sizes[dim]:
             raise SchemaError(f"{where}: the labels of {dim!r} are not unique")
     for name, coordinate in data.coords.items():
         if name in GROWING and not coordinate.ndim:
@@ -166,63 +164,6 @@ def _rank(label: Scalar) -> tuple[int, Any]:
     if isinstance(label, str):
         return 2, label
     return (0, label) if isinstance(label, bool) else (1, label)
-
-
-def _labels(data: xr.Dataset, dim: str) -> tuple[Array, ...] | None:
-    if dim in data.coords:
-        return (np.asarray(data.coords[dim].values),)
-    if dim == "unit" and all(name in data.coords and data.coords[name].dims == (dim,) for name in UNIT_LABELS):
-        return tuple(np.asarray(data.coords[name].values) for name in UNIT_LABELS)
-    return None
-
-
-def _rows(columns: tuple[Array, ...]) -> list[Any]:
-    lists = [column.tolist() for column in columns]
-    return lists[0] if len(lists) == 1 else list(zip(*lists, strict=True))
-
-
-def _same(a: tuple[Array, ...] | None, b: tuple[Array, ...] | None) -> bool:
-    return a is not None and b is not None and all(map(np.array_equal, a, b))
-
-
-class _Axis:
-    """The joint labels of one dim, and where each record's labels are among them."""
-
-    def __init__(self, group: str, dim: str, found: Mapping[int, tuple[Array, ...] | None], sizes: set[int]) -> None:
-        self.where: dict[int, Array | None] = dict.fromkeys(found)
-        columns = list(found.values())
-        first = columns[0]
-        self.columns = first
-        self.size = max(sizes)
-        if dim in RAGGED:
-            self.columns = None
-            return
-        if any(column is None for column in columns):
-            if len(sizes) > 1 or any(column is not None for column in columns):
-                raise SchemaError(
-                    f"group {group!r}: the dim {dim!r} has sizes {sorted(sizes)} in different records and no labels to "
-                    f"join by; give it a coordinate in all of them"
-                )
-            return
-        if all(_same(first, column) for column in columns):
-            return
-        known = [column for column in columns if column is not None]
-        rows = list(dict.fromkeys(row for column in known for row in _rows(column)))
-        if len(known[0]) > 1:
-            sites = {site: place for place, site in enumerate(dict.fromkeys(row[0] for row in rows))}
-            rows.sort(key=lambda row: (sites[row[0]], row[1]))
-        elif all(column[0].dtype.kind in "iuf" for column in known):
-            rows.sort()
-        place = {row: index for index, row in enumerate(rows)}
-        self.size = len(rows)
-        parts = [rows] if len(known[0]) == 1 else list(zip(*rows, strict=True))
-        self.columns = tuple(
-            np.array(part, dtype=np.result_type(*(column[index].dtype for column in known)))
-            for index, part in enumerate(parts)
-        )
-        for record, column in found.items():
-            if not _same(self.columns, column):
-                self.where[record] = np.array([place[row] for row in _rows(column or ())], dtype=np.intp)
 
 
 def _common(place: str, several: Iterable[tuple[Point, Mapping[Any, Any]]]) -> dict[Any, Any]:
@@ -254,15 +195,15 @@ class _Joint:
         self.records = records
         self.complete = True
         self.sweep = {key: _sweep_labels(record.point[key] for record in records) for key in records[0].point}
-        self.axes: dict[str, _Axis] = {}
-        dims = dict.fromkeys(str(dim) for record in records for dim in record.data.dims)
-        for dim in dims:
-            having = {index: record.data for index, record in enumerate(records) if dim in record.data.dims}
-            found = {index: _labels(data, dim) for index, data in having.items()}
-            self.axes[dim] = _Axis(group, dim, found, {data.sizes[dim] for data in having.values()})
+        self.axes: dict[str, JointAxis] = {}
         self._places = [
             tuple(self.sweep[key].index(_rank(record.point[key])) for key in self.sweep) for record in records
         ]
+        dims = dict.fromkeys(str(dim) for record in records for dim in record.data.dims)
+        for dim in dims:
+            having = {index: record.data for index, record in enumerate(records) if dim in record.data.dims}
+            found = {index: labels_of(data, dim) for index, data in having.items()}
+            self.axes[dim] = JointAxis(group, dim, found, {data.sizes[dim] for data in having.values()}, self._places)
 
     def dataset(self) -> xr.Dataset:
         """Join.

@@ -47,11 +47,12 @@ class Choice(pydantic.BaseModel):
 
 
 class MetricChoice(Choice):
-    """A metric, how often it is measured, on which split and on how many of its samples."""
+    """A metric, how often it is measured, on which split, on how many of its samples, and in which mode."""
 
     every: str = "1 epoch"
     split: typing.Literal["train", "validation", "test"] = "validation"
     samples: Annotated[int, pydantic.Field(ge=1)] | None = None
+    training: bool = False
 
     @pydantic.field_validator("every")
     @classmethod

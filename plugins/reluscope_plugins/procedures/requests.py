@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reluscope.cadence import Cadence
 from reluscope.entries import Metric
@@ -23,21 +23,38 @@ ALWAYS = ("loss", "accuracy")
 """Measured on each split after each epoch, whatever the recipe says; named by their split."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """Metrics that are measured at the same times on the same samples, so that they share their observations.
+class Occasion(NamedTuple):
+    """When and on what something is measured: what metrics must have in common to share their observations.
 
     Attributes:
         cadence: How often.
         split: On which split.
         samples: On how many of its first samples; None for all.
-        metrics: Name of the variable to metric.
+        training: Whether the network is in training mode, as batch normalisation and dropout see it.
     """
 
     cadence: Cadence
     split: str
-    samples: int | None
+    samples: int | None = None
+    training: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Metrics that are measured on one occasion.
+
+    Attributes:
+        occasion: When, and on what.
+        metrics: Name of the variable to metric.
+    """
+
+    occasion: Occasion
     metrics: dict[str, Metric]
+
+    @property
+    def cadence(self) -> Cadence:
+        """How often."""
+        return self.occasion.cadence
 
     def group_of(self, table: str) -> str:
         """Name the group that holds a table of each moment.
@@ -62,14 +79,14 @@ class Request:
         measured = {variable: metric for variable, metric in self.metrics.items() if metric.name in found}
         for metric in measured.values():
             about = found[metric.name].attrs
-            about |= {"split": self.split}
+            about |= {"split": self.occasion.split}
             about |= {"samples": found.attrs["samples"]} if "samples" in found.attrs else {}
             if metric.name in ALWAYS:
-                about["long_name"] = f"{self.split.capitalize()} {metric.name}"
+                about["long_name"] = f"{self.occasion.split.capitalize()} {metric.name}"
         return found.rename({m.name: variable for variable, m in measured.items() if m.name != variable})
 
 
-_Wanted = tuple[Cadence, str, int | None, Metric]
+_Wanted = tuple[Occasion, Metric]
 
 
 def requests_of(context: Context) -> list[Request]:
@@ -82,7 +99,7 @@ def requests_of(context: Context) -> list[Request]:
         context: The recipe's point.
 
     Returns:
-        One request for each cadence, split and number of samples.
+        One request for each occasion.
 
     Raises:
         RecipeError: If two variables would have one name in one group.
@@ -90,34 +107,35 @@ def requests_of(context: Context) -> list[Request]:
     wanted: list[_Wanted] = []
     epochly = Cadence.parse("1 epoch")
     for split in SPLITS:
-        wanted += [(epochly, split, None, context.lab.metrics[name]) for name in ALWAYS]
+        wanted += [(Occasion(epochly, split), context.lab.metrics[name]) for name in ALWAYS]
     for choice in context.recipe.metrics:
         metric = context.lab.metrics[choice.name].bind(**choice.parameters)
-        asked_for = (Cadence.parse(choice.every), choice.split, choice.samples, metric)
+        occasion = Occasion(Cadence.parse(choice.every), choice.split, choice.samples, choice.training)
+        asked_for = (occasion, metric)
         if asked_for not in wanted[: len(SPLITS) * len(ALWAYS)]:  # asking for what is measured anyway is no mistake
             wanted.append(asked_for)
     wanted += _brought(wanted)
-    asked = Counter((cadence.group, metric.name) for cadence, _, _, metric in wanted)
+    asked = Counter((occasion.cadence.group, metric.name) for occasion, metric in wanted)
     taken = {(epochly.group, "rate"): "the learning rate"}
-    requests: dict[tuple[Cadence, str, int | None], Request] = {}
-    for cadence, split, samples, metric in wanted:
-        several = asked[cadence.group, metric.name] > 1 or metric.name in ALWAYS
+    requests: dict[Occasion, Request] = {}
+    for occasion, metric in wanted:
+        group, split = occasion.cadence.group, occasion.split
+        several = asked[group, metric.name] > 1 or metric.name in ALWAYS
         name = f"{split}_{metric.name}" if several else metric.name
-        other = taken.get((cadence.group, name))
+        other = taken.get((group, name))
         if other == metric.name:
             raise RecipeError(
-                f"metrics: {metric.name!r} is measured twice on the {split} split in the group {cadence.group!r} (loss "
+                f"metrics: {metric.name!r} is measured twice on the {split} split in the group {group!r} (loss "
                 "and accuracy always are, on all samples, after each epoch); keep one, or choose another split or "
                 "cadence"
             )
         if other is not None:
             raise RecipeError(
-                f"metrics: {metric.name!r} would be called {name!r} in the group {cadence.group!r}, as is {other} "
+                f"metrics: {metric.name!r} would be called {name!r} in the group {group!r}, as is {other} "
                 "already; leave it out, or measure it at another cadence"
             )
-        taken[cadence.group, name] = metric.name
-        request = requests.setdefault((cadence, split, samples), Request(cadence, split, samples, {}))
-        request.metrics[name] = metric
+        taken[group, name] = metric.name
+        requests.setdefault(occasion, Request(occasion, {})).metrics[name] = metric
     _check_tables(list(requests.values()))
     return list(requests.values())
 
@@ -130,20 +148,20 @@ def _check_tables(requests: list[Request]) -> None:
                 other = taken.setdefault((owner(metric), request.cadence.group), request)
                 if other is not request:
                     raise RecipeError(
-                        f"metrics: {metric.name!r} is measured on two splits or numbers of samples in the group "
+                        f"metrics: {metric.name!r} is measured on two splits, numbers of samples or modes in the group "
                         f"{request.cadence.group!r}, whose tables would have one name; keep one, or choose another "
                         "cadence"
                     )
 
 
 def _brought(wanted: list[_Wanted]) -> list[_Wanted]:
-    # what metrics bring along, unless it was asked for at the same times on the same samples
-    found: dict[tuple[Cadence, str, int | None, str], _Wanted] = {}
-    asked = {(*where, metric.name) for *where, metric in wanted}
-    for cadence, split, samples, metric in wanted:
+    # what metrics bring along, unless it was asked for on the same occasion
+    found: dict[tuple[Occasion, str], _Wanted] = {}
+    asked = {(occasion, metric.name) for occasion, metric in wanted}
+    for occasion, metric in wanted:
         for brought in with_brought([metric])[1:]:
-            if (cadence, split, samples, brought.name) not in asked:
-                found.setdefault((cadence, split, samples, brought.name), (cadence, split, samples, brought))
+            if (occasion, brought.name) not in asked:
+                found.setdefault((occasion, brought.name), (occasion, brought))
     return list(found.values())
 
 

@@ -204,12 +204,14 @@ class Training:
             parts: list[xr.Dataset] = []
             for request in requests:
                 loader = _batches(
-                    self.data[request.split],
-                    torch.arange(min(request.samples or 2**62, len(self.data[request.split]))),  # type: ignore[arg-type]
+                    self.data[request.occasion.split],
+                    torch.arange(min(request.occasion.samples or 2**62, len(self.data[request.occasion.split]))),  # type: ignore[arg-type]
                     self.evaluation_batch_size,
                 )
                 try:
-                    found, kept = self._series_of(request).measure(self.model, loader, device=self.device)
+                    found, kept = self._series_of(request).measure(
+                        self.model, loader, device=self.device, training=request.occasion.training
+                    )
                 except ObservationError as error:
                     if _finite(self.model):
                         raise
