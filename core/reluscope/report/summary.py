@@ -121,7 +121,8 @@ def summarise(tree: xr.DataTree) -> Summary:
                 continue
             if per_epoch and "epoch" not in variable.dims:
                 continue
-            if {"x", "y"} <= set(variable.dims) or "point" in variable.dims:  # the mean of a picture says nothing
+            # the mean of a picture says nothing, nor that of the two ends of an interval
+            if {"x", "y"} <= set(variable.dims) or {"point", "bound"} & set(variable.dims):
                 continue
             over = [str(dim) for dim in variable.dims if dim not in swept and dim not in reading.AXES]
             rows.append(
