@@ -43,7 +43,7 @@ def cells(
     The cell of a site that holds x is $\{y : A(y) = A(x)\}$, where $A$ is the site's activation pattern: all units, and
     of a convolution all positions, so that a cell belongs to the whole picture and not to one of its patches. A cell
     need not be convex, nor in one piece, beyond the first layer. Cells that fall between the points of the grid, or lie
-    outside it, are not seen.
+    outside it, are not seen; where their number comes near that of the points, it measures the grid.
 
     The network runs in eval mode, and is left exactly as found. Batch norm takes its running statistics or those of the
     data given, never those of the grid: the cell of a point does not depend on which other points are looked at.
@@ -66,8 +66,8 @@ def cells(
     Returns:
         `cell(site, y, x)`, labels from 0 on in the order in which the cells appear, row by row; `cell_count(site)`; and
         `cell_colour(site, y, x)`, `0xRRGGBB`, the same for the same pattern in every picture. Attribute
-        `false_merge_bound` of the labels: the greatest probability that two different patterns share a label anywhere;
-        0 where patterns have up to 64 bits.
+        `false_merge_bound` of labels and number: the greatest probability that two different patterns share a label
+        anywhere; 0 where patterns have up to 64 bits. Attribute `grid_points` of the number.
 
     Raises:
         ObservationError: If the network cannot be observed on such inputs, or a batch norm has statistics of the batch
@@ -97,7 +97,7 @@ def cells(
         for start in range(0, total, batch_size):
             index = torch.arange(start, min(start + batch_size, total))
             inputs = plane.at(along[index % resolution], along[index // resolution])
-            observation = observe(network, inputs.to(like), patterns_only=True)
+            observation = _observed(network, inputs.to(like), plane)
             if seen is None:
                 seen = _Patterns(_chosen(site, observation.sites), total)
             seen.add(start, observation)
@@ -167,6 +167,17 @@ class _Patterns:
         return self.keys.setdefault(site, np.zeros((2, self.total), np.uint64))
 
 
+def _observed(network: nn.Module, inputs: torch.Tensor, plane: Plane) -> Observation:
+    try:
+        return observe(network, inputs, patterns_only=True)
+    except (RuntimeError, IndexError, TypeError) as error:  # what torch raises on shapes and dtypes that do not fit
+        reason = " ".join([*str(error).split(), *(f"({note})" for note in getattr(error, "__notes__", ()))])
+        raise ObservationError(
+            f"the model raised {type(error).__name__} on inputs of the plane's shape {tuple(plane.origin.shape)}: "
+            f"{reason}; expected a plane through inputs that it takes"
+        ) from error
+
+
 def _seen_with(network: nn.Module, statistics: Any) -> AbstractContextManager[None]:
     if statistics is not None:
         return batch_statistics(network, statistics)
@@ -206,7 +217,12 @@ def _labelled(seen: _Patterns, along: Array) -> xr.Dataset:
             "cell_count": (
                 "site",
                 np.array(counts, np.int32),
-                {"long_name": "Number of activation cells on the grid", "units": "1", "false_merge_bound": bound},
+                {
+                    "long_name": "Number of activation cells on the grid",
+                    "units": "1",
+                    "grid_points": len(along) ** 2,
+                    "false_merge_bound": bound,
+                },
             ),
             "cell_colour": (
                 ("site", "y", "x"),

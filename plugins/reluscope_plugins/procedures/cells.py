@@ -89,6 +89,7 @@ def cells(
     if points is not None and (origin is not None or directions is not None):
         raise RecipeError("points and origin or directions both say where the plane lies; leave one out")
     place = find_device(device)
+    data: Dataset[Any] | None
     if epochs:
         from reluscope_plugins.procedures.train import Training
 
