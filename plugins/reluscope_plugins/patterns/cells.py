@@ -64,8 +64,9 @@ def cells(
         progress: Called after each batch with the number of inputs done and of all.
 
     Returns:
-        `cell(site, y, x)`, labels from 0 on in the order in which the cells appear, row by row; `cell_count(site)`; and
-        `cell_colour(site, y, x)`, `0xRRGGBB`, the same for the same pattern in every picture. Attribute
+        `cell(site, y, x)`, labels from 0 on in the order in which the cells appear, row by row; `cell_count(site)`;
+        `cell_colour(site, y, x)`, `0xRRGGBB`, the same for the same pattern in every picture, and black on the line
+        between two neighbours that happen to share one; `pattern_bits(site)`, of a pattern. Attribute
         `false_merge_bound` of labels and number: the greatest probability that two different patterns share a label
         anywhere; 0 where patterns have up to 64 bits. Attribute `grid_points` of the number.
 
@@ -115,6 +116,7 @@ class _Patterns:
         self.total = total
         self.keys: dict[str, Array] = {}
         self.hashed: dict[str, bool] = {}
+        self.bits: dict[str, int] = {}
 
     def add(self, start: int, observation: Observation) -> None:
         """Take the keys of one batch.
@@ -126,11 +128,13 @@ class _Patterns:
         whole = slice(start, start + observation.samples)
         for site in observation.sites if GLOBAL in self.wanted else self.wanted:
             about = observation.site[site]
-            self.hashed[site] = about.positions != 1 or about.units * (about.states - 1) > 64
+            self.bits[site] = about.units * about.positions * (about.states - 1)
+            self.hashed[site] = about.positions != 1 or self.bits[site] > 64
             self._keys(site)[0, whole] = sample_keys(observation, site)
             if self.hashed[site]:
                 self._keys(site)[1, whole] = sample_keys(observation, site, seed=1)
         if GLOBAL in self.wanted:
+            self.bits[GLOBAL] = sum(self.bits[site] for site in self.hashed)
             self._keys(GLOBAL)[0, whole] = global_keys(observation)
 
     def labels(self, site: str) -> Array:
@@ -223,6 +227,11 @@ def _labelled(seen: _Patterns, along: Array) -> xr.Dataset:
                     "grid_points": len(along) ** 2,
                     "false_merge_bound": bound,
                 },
+            ),
+            "pattern_bits": (
+                "site",
+                np.array([seen.bits[site] for site in labels]),
+                {"long_name": "Bits of an activation pattern", "units": "1"},
             ),
             "cell_colour": (
                 ("site", "y", "x"),

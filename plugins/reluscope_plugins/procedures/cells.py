@@ -12,8 +12,6 @@ import xarray as xr
 
 from reluscope.devices import find_device
 from reluscope.errors import RecipeError
-from reluscope.observation import observe
-from reluscope.preserve import preserved
 from reluscope_plugins.patterns.cells import cells as find_cells
 from reluscope_plugins.patterns.plane import Plane, plane_of
 
@@ -58,7 +56,8 @@ def cells(
     samples, or of a box, each time it is looked at, never those of the grid.
 
     Writes the group `cells` (number of cells of each site, and of all together), `pictures` (their colours), `limits`
-    (the number at the first site beside what bounds it), and with epochs all that `train` writes.
+    (where all sites are looked at: the number at the first before training, of so many lines in general position, and
+    of all patterns), and with epochs all that `train` writes.
 
     Args:
         context: The recipe's point: architecture; data set; with epochs also optimizer, scheduler, metrics.
@@ -97,7 +96,7 @@ def cells(
         model, data = training.model, training.data["train"]
     else:
         model, data = _untrained(context, place)
-    statistics, marked = _statistics(context, model, data, statistics_samples, statistics_box)
+    statistics, marked = _statistics(context, model, data, statistics_samples, statistics_box, evaluation_batch_size)
     axes = origin is not None or directions is not None or data is None or data[0][0].numel() == 2
     if points is not None and data is None:
         raise RecipeError("points are training samples, and there are none: add a [dataset], or leave them out")
@@ -120,8 +119,8 @@ def cells(
             progress=None if epochs else lambda done, total: context.advance(done / total),
         )
         _record(context, found, epoch, picture=epoch in drawn, marked=marked)
-        if epoch == 0:
-            _record_limits(context, model, plane, found)
+        if epoch == 0 and sites is None:
+            _record_limits(context, found)
 
     if epochs:
         training.run(after_epoch=look)
@@ -159,7 +158,8 @@ def _statistics(
     data: Dataset[Any] | None,
     samples: int,
     box: Sequence[tuple[float, float]] | None,
-) -> tuple[list[torch.Tensor] | None, Marks]:
+    batch_size: int,
+) -> tuple[Any, Marks]:
     if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return None, []
     if box is not None:
@@ -174,8 +174,8 @@ def _statistics(
             "the network has batch norm, which needs statistics: add a [dataset], or statistics_box = [[least, "
             "greatest], ...]"
         )
-    indices = range(min(samples, len(data)))  # type: ignore[arg-type]
-    return [torch.stack([data[index][0] for index in indices])], []
+    some = torch.utils.data.Subset(data, range(min(samples, len(data))))  # type: ignore[arg-type]
+    return torch.utils.data.DataLoader(some, batch_size=batch_size), []
 
 
 def _record(context: Context, found: xr.Dataset, epoch: int, *, picture: bool, marked: Marks) -> None:
@@ -193,19 +193,16 @@ def _record(context: Context, found: xr.Dataset, epoch: int, *, picture: bool, m
     context.record("pictures", shown)
 
 
-def _record_limits(context: Context, model: nn.Module, plane: Plane, found: xr.Dataset) -> None:
-    """Record the number of cells at the first site beside that of lines in general position, and of all patterns."""
-    like = next(iter(model.parameters()))
-    with preserved(model, training=False):
-        seen = observe(model, plane.at(torch.zeros(1), torch.zeros(1)).to(like), patterns_only=True)
-    first = seen.site[seen.sites[0]]
-    lines = first.units * first.positions * (first.states - 1)
-    if first.name not in found.site or lines >= 1024:  # all patterns are more than float64 can count
+def _record_limits(context: Context, found: xr.Dataset) -> None:
+    # beside the cells of the first site what bounds them
+    first = found.isel(site=0)
+    lines = int(first.pattern_bits)
+    if lines >= 1024:  # all patterns are more than float64 can count
         return
     counts = {
-        first.name: float(found.cell_count.sel(site=first.name)),
+        str(first.site.values): float(first.cell_count),
         "lines in general position": 1.0 + lines + math.comb(lines, 2),
-        "all patterns": float(first.states) ** (first.units * first.positions),
+        "all patterns": 2.0**lines,
     }
     context.record(
         "limits",

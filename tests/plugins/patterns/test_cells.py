@@ -70,6 +70,7 @@ def test_labels_are_those_of_a_dictionary(widths: tuple[int, ...]) -> None:
     assert found.cell.dtype == np.int32
     assert (found.cell.attrs["false_merge_bound"] == 0) == (max(widths[1:-1]) <= 64)
     assert found.cell.attrs["false_merge_bound"] < 1e-30
+    assert found.pattern_bits.values.tolist() == [*widths[1:-1], sum(widths[1:-1])]
     assert found.cell_count.attrs["grid_points"] == 225
 
 
@@ -178,6 +179,7 @@ def test_a_convolutions_cell_is_that_of_the_whole_picture() -> None:
     model = convolutional()
     plane = Plane.through(*torch.randn(3, 1, 6, 6, dtype=torch.float64))
     found = cells(model, plane, resolution=12, extent=1.5, batch_size=25)
+    assert found.pattern_bits.values.tolist() == [2 * 36, 3 * 4, 84]
     patterns = by_hand(model.eval(), plane.grid(12, 1.5).flatten(0, 1))
     for site, expected in zip(found.site.values, [*patterns, list(zip(*patterns, strict=True))], strict=True):
         assert found.cell.sel(site=site).values.flatten().tolist() == labelled(expected)
@@ -198,7 +200,8 @@ def test_three_states() -> None:
     z = model.linear(Plane.axes().grid(12).flatten(0, 1))
     states = (z > -1).int() + (z >= 1).int()
     assert found.cell.values[0].flatten().tolist() == labelled([tuple(row.tolist()) for row in states])
-    assert found.cell.attrs["false_merge_bound"] > 0  # 80 bits
+    assert found.cell.attrs["false_merge_bound"] > 0
+    assert found.pattern_bits.values.tolist() == [80, 80]
 
 
 def state(model: nn.Module) -> list[Any]:

@@ -78,6 +78,7 @@ def test_another_plane() -> None:
     expected = cells(built(PLANAR), plane, "relu2#0", resolution=20, extent=2.0)
     assert np.array_equal(tree["pictures/cell_colour"].values[0], expected.cell_colour.values)
     assert tree["cells"].site.values.tolist() == ["relu2#0"]
+    assert "limits" not in tree
 
 
 def test_plane_through_training_samples() -> None:
@@ -97,7 +98,7 @@ def test_samples_drawn_by_the_seed() -> None:
 
 def test_batch_norm_takes_the_statistics_of_the_training_samples() -> None:
     recipe = {**DIGITS, "architecture": {**DIGITS["architecture"], "batch_norm": True}}
-    tree = run(recipe, points=[0, 1, 2], statistics_samples=100)
+    tree = run(recipe, points=[0, 1, 2], statistics_samples=100, evaluation_batch_size=30)
     data = training_samples()
     samples = torch.stack([data[i][0] for i in range(100)])
     plane = Plane.through(*samples[:3])
