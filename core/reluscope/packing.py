@@ -25,6 +25,7 @@ BLOCK = 1 << 18
 WINNER_BITS = 32
 """Bits of a max-pool's winner."""
 
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 _NUMPY = (torch.float16, torch.float32, torch.float64)
 
 
@@ -176,6 +177,8 @@ def _pack_planes(values: Array, bits: int, write: Write, out: Array) -> None:
     flags = np.zeros((step, 8 * used, 8 * wide), bool)
     words = flags.view(np.uint64)
     halves = [np.empty((step, used * parts, wide), np.uint64) for parts in (4, 2, 1)]
+    words_out = out.view(_WORDS[out.shape[2]])[:, :, 0] if out.shape[2] in _WORDS else None
+    shifted = np.empty((step, positions), words_out.dtype) if words_out is not None else flags
     for start in range(0, samples, step):
         block = values[start : start + step]
         count = len(block)
@@ -186,7 +189,16 @@ def _pack_planes(values: Array, bits: int, write: Write, out: Array) -> None:
             np.left_shift(found[:, 1::2], shift, out=into)
             np.bitwise_or(into, found[:, 0::2], out=into)
             found = into
-        out[start : start + step, :, :used] = found.view(np.uint8)[:, :, :positions].transpose(0, 2, 1)
+        planes = found.view(np.uint8)[:, :, :positions]
+        if words_out is None:
+            out[start : start + step, :, :used] = planes.transpose(0, 2, 1)
+            continue
+        # a whole word at a time is several times faster than bytes in strides
+        into = words_out[start : start + step]
+        into[...] = planes[:, 0]
+        for place in range(1, used):
+            np.left_shift(planes[:, place], 8 * place, out=shifted[:count], dtype=into.dtype)
+            np.bitwise_or(into, shifted[:count], out=into)
 
 
 def _pack_on_device(states: torch.Tensor, bits: int) -> torch.Tensor:

@@ -5,7 +5,8 @@ A table is plain data, so that it can be sent, kept and merged anywhere:
 - `bits` of a pattern, `limit`: the logarithm to base 2 of how many patterns there can be, `seed` of the hash, `exact`:
   whether longer patterns are kept whole, `rows`: how many were counted;
 - `words` and `counts`: lists of chunks. Chunks hold ascending, disjoint ranges of words, and are never changed, only
-  replaced: two tables may share them;
+  replaced: two tables may share them. Where the possible words are few, `words` is empty, and `counts` holds one chunk
+  with a place for each of them;
 - `new_words` and `new_counts`: sorted runs that wait to be merged, together at most `WAITING` of the chunks.
 
 A word is a 64-bit key (see `reluscope_plugins.patterns.keys`), or in an exact table of more than 64 bits a row of
@@ -28,8 +29,11 @@ Table = dict[str, Any]
 CHUNK = 1 << 18
 """Entries of a chunk; one of twice as many is cut in two."""
 
-WAITING = 1 / 8
+WAITING = 1 / 5
 """Entries that may wait to be merged, as a share of those in the chunks."""
+
+DENSE_BITS = 16
+"""Patterns of so many bits or fewer are counted in places, once that takes no more memory than listing them."""
 
 _FEW = 1 << 12
 
@@ -116,10 +120,13 @@ def add(table: Table, other: Table) -> None:
                 "the same network and parameters"
             )
     table["rows"] += other["rows"]
-    for name in ("words", "counts"):
-        table[f"new_{name}"] += [*other[name], *other[f"new_{name}"]]
-    waiting = sum(map(len, table["new_counts"]))
-    if waiting > max(_FEW, WAITING * sum(map(len, table["counts"]))):
+    runs = {name: other[name] for name in ("words", "counts")}
+    if _is_dense(other):
+        runs = dict(zip(runs, ([listed] for listed in _listed(other["counts"][0])), strict=True))
+    for name, chunks in runs.items():
+        table[f"new_{name}"] += [*chunks, *other[f"new_{name}"]]
+    waiting, settled_entries = (sum(map(len, table[name])) for name in ("new_counts", "counts"))
+    if waiting > max(_FEW, WAITING * settled_entries):
         settle(table)
 
 
@@ -167,10 +174,14 @@ def settle(table: Table) -> None:
         return
     words, counts = _combined(table["new_words"], table["new_counts"], table["rows"])
     table["new_words"], table["new_counts"] = [], []
+    if _is_dense(table):
+        table["counts"] = [_raised(table["counts"][0], words, counts)]
+        return
     if not table["words"] or words.ndim == 2:
         if table["words"]:
             words, counts = _combined([*table["words"], words], [*table["counts"], counts], table["rows"])
         table["words"], table["counts"] = [words], [counts]
+        _densify(table)
         return
     starts = np.array([chunk[0] for chunk in table["words"][1:]], np.uint64)
     cuts = [0, *np.searchsorted(words, starts).tolist(), len(words)]
@@ -182,6 +193,7 @@ def settle(table: Table) -> None:
         parts = max(1, len(into[0]) // CHUNK)
         table["words"][place : place + 1] = np.array_split(into[0], parts) if parts > 1 else [into[0]]
         table["counts"][place : place + 1] = np.array_split(into[1], parts) if parts > 1 else [into[1]]
+    _densify(table)
 
 
 def entries(table: Table) -> tuple[Array, Array]:
@@ -195,9 +207,11 @@ def entries(table: Table) -> tuple[Array, Array]:
         `(pattern,)`.
     """
     table = settled(table)
-    if not table["words"]:
+    if not table["counts"]:
         shape = (0, -(-table["bits"] // 64)) if table["exact"] and table["bits"] > 64 else (0,)
         return np.zeros(shape, np.uint64), np.zeros(0, np.uint32)
+    if _is_dense(table):
+        return _listed(table["counts"][0])
     if len(table["words"]) == 1:
         return table["words"][0], table["counts"][0]
     return np.concatenate(table["words"]), np.concatenate(table["counts"])
@@ -277,12 +291,42 @@ def _combined(words: list[Array], counts: list[Array], rows: int) -> tuple[Array
 def _inserted(words: Array, counts: Array, others: Array, other_counts: Array) -> tuple[Array, Array]:
     place = np.searchsorted(words, others)
     hit = words[np.minimum(place, len(words) - 1)] == others
-    counts = counts.astype(other_counts.dtype)  # a copy: chunks are shared
-    counts[place[hit]] += other_counts[hit]
+    counts = _raised(counts, place[hit], other_counts[hit])
     if hit.all():
         return words, counts
     fresh = ~hit
-    return np.insert(words, place[fresh], others[fresh]), np.insert(counts, place[fresh], other_counts[fresh])
+    place = place[fresh] + np.arange(np.count_nonzero(fresh))
+    old = np.ones(len(words) + len(place), bool)
+    old[place] = False
+    both = np.empty(len(old), np.uint64), np.empty(len(old), counts.dtype)
+    for into, kept, new in zip(both, (words, counts), (others[fresh], other_counts[fresh]), strict=True):
+        into[old] = kept
+        into[place] = new
+    return both
+
+
+def _raised(counts: Array, place: Array, by: Array) -> Array:
+    counts = counts.astype(by.dtype)  # a copy: chunks are shared
+    counts[place] += by
+    return counts
+
+
+def _is_dense(table: Table) -> bool:
+    return bool(table["counts"]) and not table["words"]
+
+
+def _listed(places: Array) -> tuple[Array, Array]:
+    found = np.flatnonzero(places)
+    return found.astype(np.uint64), places[found]
+
+
+def _densify(table: Table) -> None:
+    bits, entries = table["bits"], sum(map(len, table["counts"]))
+    if bits <= DENSE_BITS and 2**bits <= 3 * entries:  # 4 bytes a place, 12 bytes an entry
+        counts = np.zeros(2**bits, table["counts"][0].dtype)
+        for words, seen in zip(table["words"], table["counts"], strict=True):
+            counts[words] = seen
+        table["words"], table["counts"] = [], [counts]
 
 
 def _dtype(rows: int) -> type[np.unsignedinteger[Any]]:
