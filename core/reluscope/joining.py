@@ -276,8 +276,13 @@ class _Joint:
             elif RAGGED.intersection(dims):
                 found = variable.transpose(*dims)
                 full = [np.arange(n) if spot is None else spot for spot, n in zip(spots, found.shape, strict=True)]
+                whole = [
+                    np.arange(self.axes[dim].size) if dim in RAGGED else spot
+                    for dim, spot in zip(dims, full, strict=True)
+                ]
+                block[np.ix_(*whole)] = 0  # of a longer one that was recorded before, nothing stays
                 block[np.ix_(*full)] = found.values
-                mask[...] = True
+                mask[np.ix_(*whole)] = True
             elif all(spot is None for spot in spots):
                 block[...] = variable.transpose(*dims).values
                 mask[...] = True

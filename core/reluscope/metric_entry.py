@@ -104,6 +104,11 @@ class Metric(Entry):
                 f"metric {self.name!r}: compared_with is {self.compared_with!r}. "
                 f"{nearest(str(self.compared_with), REFERENCES)}"
             )
+        if self.of is not None and inspect.isclass(self.definition):
+            raise PluginError(
+                f"metric {self.name!r}: got both a class and of, expected a function on what the class in of finishes; "
+                "write a function, or leave of out"
+            )
         if self.compared_with and self.of is None:
             raise PluginError(
                 f"metric {self.name!r}: compared_with needs the class whose states are compared; give it with of"
@@ -145,13 +150,15 @@ class Metric(Entry):
         """Return the parameters on which the state depends.
 
         Returns:
-            Those of the class in `of`, without which all.
+            Those of the class in `of`, also where they have their defaults; without `of`, all that are bound.
         """
         counted = self.counted()
+        if counted is None:
+            return dict(self.params)
         return {
-            name: value
-            for name, value in self.params.items()
-            if counted is None or name in inspect.signature(counted).parameters
+            name: self.params.get(name, parameter.default)
+            for name, parameter in inspect.signature(counted).parameters.items()
+            if name in self.params or parameter.default is not inspect.Parameter.empty
         }
 
     def bind(self, **params: Any) -> Metric:

@@ -102,12 +102,20 @@ def update(metric: Metric, state: State | None, observation: Observation) -> Sta
     Returns:
         The state of all. A class with a method `update(value, observation)` changes its value in place, which saves
         the memory of a second one; without, it is measured and merged.
+
+    Raises:
+        PluginError: If the metric raises, or its `update` returns something in place of changing the state.
     """
     if state is None or not _has_class(metric) or not hasattr(_instance(metric), "update"):
         return merge(metric, state, measure(metric, observation)) or {}
     _check_owner(metric, state)
     sites = _merge_sites(metric, state["sites"], _layout(observation))
-    _call(metric, "update", _instance(metric).update, state["value"], observation)
+    returned = _call(metric, "update", _instance(metric).update, state["value"], observation)
+    if returned is not None:  # whoever returns a new state has not changed the old one
+        raise PluginError(
+            f"metric {metric.name!r}: update returned {type(returned).__name__}, expected None: it changes the state "
+            "that it is given; mend it, or leave update out and let measure and merge do"
+        )
     return {**state, "samples": state["samples"] + int(observation.samples), "sites": sites}
 
 
@@ -266,8 +274,9 @@ def _weigh(metric: Metric, returned: Any, observation: Observation) -> dict[str,
     for site, value in returned.items():
         if site not in observation.sites:
             raise PluginError(f"metric {metric.name!r}: unknown site {site!r}. {nearest(str(site), observation.sites)}")
-        rows = int(observation.preactivation[site].shape[0])
         if value is not None:
+            # of the pattern: where patterns alone are kept, there is no pre-activation to count
+            rows = observation.site[site].positions * observation.samples or len(observation.packed[site])
             sums[site] = _total(metric, site, value, rows)
     return sums
 

@@ -28,7 +28,8 @@ class Series:
         lab: Where the plugin is looked up that an error names.
 
     Raises:
-        PluginError: If a metric compares with the last moment, and the class of its states cannot be kept.
+        PluginError: If a metric compares with the last moment, and the class of its states cannot be kept, or two that
+            do would keep tables of one name.
     """
 
     def __init__(self, metrics: Sequence[Metric], *, lab: Lab | None = None) -> None:
@@ -47,6 +48,14 @@ class Series:
                         f"method {method!r}; write it"
                     )
         self._keepers = {_slot(metric): metric for metric in reversed(self._last)}
+        for metric in self._last:
+            other = next(m for m in self._keepers.values() if monoid.owner(m) == monoid.owner(metric))
+            if _slot(other) != _slot(metric):
+                raise PluginError(
+                    f"metrics {other.name!r} and {metric.name!r} compare with the last moment tables of one name, "
+                    f"{monoid.owner(metric)!r}, but of different parameters or classes; leave one out, or give both "
+                    "the same parameters"
+                )
 
     def measure(
         self, model: nn.Module, data: Iterable[Any], **options: Any
@@ -62,7 +71,7 @@ class Series:
             One variable for each metric that does not wait for the last moment; and by name the tables to keep.
 
         Raises:
-            ObservationError: If the data gave no batch.
+            ObservationError: If the data gave no batch, or the network is not the one of the moment before.
         """
         states = measure_states(model, data, self.metrics, lab=self._lab, **options)
         if any(state is None for state in states):
@@ -71,6 +80,7 @@ class Series:
                 "again and again one that can be iterated again (a list or a DataLoader, not a generator)"
             )
         found = dict(zip((metric.name for metric in self.metrics), states, strict=True))
+        self._check_layout(states[0]["sites"])
         self._layout = states[0]["sites"]
         references = [self._reference(metric) for metric in self._now]
         if self._now:
@@ -107,11 +117,12 @@ class Series:
         """
         columns: list[xr.Dataset] = []
         for metric in self._last:
-            table, keeper = kept[monoid.owner(metric)], _instance(metric)
-            moments = [
-                self._state(metric, keeper.restored(table.isel({dim: place}))) for place in range(table.sizes[dim])
+            table = kept[monoid.owner(metric)]
+            last = self._restored(metric, table.isel({dim: -1}))
+            rows = [  # two moments in memory at a time
+                assemble([metric], [self._restored(metric, moment)], lab=self._lab, references=[last])
+                for moment in (table.isel({dim: place}) for place in range(table.sizes[dim]))
             ]
-            rows = [assemble([metric], [state], lab=self._lab, references=[moments[-1]]) for state in moments]
             columns.append(xr.concat(rows, dim=table[dim], combine_attrs="drop_conflicts"))
         merged = xr.merge(columns, join="exact", compat="equals", combine_attrs="drop_conflicts")
         merged.attrs = {}
@@ -139,9 +150,22 @@ class Series:
         self._layout = dict(state["layout"])
 
     def _reference(self, metric: Metric) -> Any:
-        return {"first": self._first, "previous": self._previous}.get(metric.compared_with, {}).get(_slot(metric))
+        kept = {"first": self._first, "previous": self._previous}.get(metric.compared_with)
+        return None if kept is None else kept.get(_slot(metric))
 
-    def _state(self, metric: Metric, value: Any) -> monoid.State:
+    def _check_layout(self, layout: Mapping[str, list[Any]]) -> None:
+        compared = next((metric for metric in self.metrics if metric.compared_with), None)
+        if compared is None or not self._layout or layout == self._layout:
+            return
+        site = next((site for site in (*layout, *self._layout) if layout.get(site) != self._layout.get(site)), "")
+        raise ObservationError(
+            f"metric {compared.name!r}: site {site!r} was {self._layout.get(site)} at the moment before and is "
+            f"{layout.get(site)} now (call number, activation, smooth, units), expected the same network throughout; "
+            "begin anew for a network that was changed"
+        )
+
+    def _restored(self, metric: Metric, moment: xr.Dataset) -> monoid.State:
+        value = _instance(metric).restored(moment)
         return {"metric": monoid.owner(metric), "samples": 0, "sites": self._layout, "value": value}
 
 
@@ -153,24 +177,32 @@ def _instance(metric: Metric) -> Any:
 
 def _slot(metric: Metric) -> str:
     # metrics with one state share one reference too
-    return "/".join(map(str, (monoid.owner(metric), *sorted(metric.state_params().items()))))
+    counted = metric.counted()
+    assert counted is not None
+    return "/".join(map(str, (f"{counted.__module__}.{counted.__qualname__}", *sorted(metric.state_params().items()))))
 
 
+# A state as a checkpoint takes it. torch knows no text, so an array of it becomes a dict of one key; a state's own dict
+# of such a key is wrapped.
 def _tensors(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _tensors(item) for key, item in value.items()}
+        items = {key: _tensors(item) for key, item in value.items()}
+        return {"dict": items} if items.keys() in ({"text"}, {"dict"}) else items
     if isinstance(value, (list, tuple)):
-        return [_tensors(item) for item in value]
+        return type(value)(map(_tensors, value))
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
         return {"text": value.tolist()}
     return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
 
 
 def _arrays(value: Any) -> Any:
-    if isinstance(value, dict) and value.keys() == {"text"}:
-        return np.array(value["text"], dtype=np.str_)
     if isinstance(value, dict):
-        return {key: _arrays(item) for key, item in value.items()}
+        if value.keys() == {"text"}:
+            return np.array(value["text"], dtype=np.str_)
+        items = value["dict"] if value.keys() == {"dict"} else value
+        return {key: _arrays(item) for key, item in items.items()}
     if isinstance(value, (list, tuple)):
-        return [_arrays(item) for item in value]
+        return type(value)(map(_arrays, value))
     return value.numpy() if isinstance(value, torch.Tensor) else value

@@ -28,15 +28,15 @@ GROUP = "watch"
 class Watch:
     """Measures a network every so often while it is trained.
 
-    It measures at the start, then every so many steps or epochs, in evaluation mode. Parameters, buffers, gradients,
-    modes and the global random state are as before after each measurement, so training takes the same path, bit for
-    bit, as without.
+    It measures at the start, then every so many steps or epochs or at chosen ones, in evaluation mode. Parameters,
+    buffers, gradients, modes and the global random state are as before after each measurement, so training takes the
+    same path, bit for bit, as without.
 
     Args:
         model: The network.
         metrics: Names or entries.
         data: Batches to measure on, again and again: a list or a `DataLoader`, not a generator.
-        every: A number of optimizer steps, `"100 steps"` or `"1 epoch"`.
+        every: A number of optimizer steps, `"100 steps"`, `"1 epoch"`, or chosen ones: `"steps 1, 40 and epochs 2"`.
         archive: File to write, `"run.nc"`; each measurement is on disk before training goes on. None keeps the
             measurements in memory only.
         lab: Where names are looked up; None takes all that is installed.
@@ -94,8 +94,7 @@ class Watch:
         try:
             self._keep(first)
         except BaseException:
-            if self._writer is not None:
-                self._writer.close()
+            self._close()
             raise
         self._open = True
         return self
@@ -104,25 +103,34 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        if self._kept:
-            try:
+        # the loop's own error is the one to be seen; another is noted on it
+        try:
+            if self._kept:
                 self._compare_with_last()
-            except BaseException:
-                if self._writer is not None:
-                    self._writer.close()
+        except Exception as fault:
+            if error is None:
+                self._close()
                 raise
+            error.add_note(f"reluscope: what was watched could not be compared with its last moment: {fault}")
+        except BaseException:
+            self._close()
+            raise
         if self._writer is None:
             return
-        writer, self._writer = self._writer, None
         try:
             try:
-                writer.finish()
+                self._writer.finish()
             finally:
-                writer.close()
-        except Exception as fault:  # the loop's own error is the one to be seen; this one is noted on it
+                self._close()
+        except Exception as fault:
             if error is None:
                 raise
             error.add_note(f"reluscope: the archive {self._path} could not be finished: {fault}")
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def step(self) -> None:
         """Count one optimizer step; measure if it is time. To be called after `optimizer.step()`."""
@@ -159,7 +167,13 @@ class Watch:
             raise ObservationError("watch: nothing was measured yet; use it as a context manager: with Watch(...) as w")
         if len(self._measured) > 1:  # joined once, not at every question
             joined = xr.concat(
-                self._measured, dim="step", data_vars="all", coords="minimal", compat="equals", join="exact"
+                self._measured,
+                dim="step",
+                data_vars="all",
+                coords="minimal",
+                compat="equals",
+                join="exact",
+                combine_attrs="drop_conflicts",
             )
             self._measured = [joined.assign_attrs(self._measured[-1].attrs)]
         return self._measured[0].copy(deep=True)
@@ -187,16 +201,20 @@ class Watch:
         if self._writer is not None:
             self._writer.append(GROUP, dataset)
             for name, tables in self._kept.items():
-                self._writer.append(name, tables[-1])
+                self._writer.append(name, tables.pop())  # which holds it from now on
             self._writer.flush()
 
     def _compare_with_last(self) -> None:
-        kept = {name: join([Increment("/", {}, t) for t in tables])[0]["/"] for name, tables in self._kept.items()}
-        compared = self._series.compared_with_last(kept, "step")
+        compared = self._series.compared_with_last({name: self._tables(name) for name in self._kept}, "step")
         joined = self.dataset
         self._measured = [joined.assign(compared.data_vars)]
         if self._writer is not None:
             self._writer.append(GROUP, compared)
+
+    def _tables(self, name: str) -> xr.Dataset:
+        if self._writer is not None:
+            return self._writer.recorded(name)
+        return join([Increment("/", {}, table) for table in self._kept[name]])[0]["/"]
 
     def _check_layout(self, dataset: xr.Dataset) -> None:
         first = self._measured[0]
@@ -217,7 +235,7 @@ class Watch:
         found = provenance.collect(plugins=sorted(plugins, key=lambda plugin: plugin.name), device=device)
         watched = {
             "model": type(self._model).__qualname__,
-            "every": f"{self._cadence.count} {self._cadence.unit}{'s' * (self._cadence.count > 1)}",
+            "every": str(self._cadence),
             "metrics": [{"name": metric.name, **metric.params} for metric in self._metrics],
         }
         return ArchiveWriter(path, attrs={"title": "Watched training", "provenance": found, "watched": watched})

@@ -13,7 +13,7 @@ import xarray as xr
 from reluscope.errors import ObservationError
 from reluscope_plugins.patterns.keys import global_keys, row_keys
 from reluscope_plugins.patterns.multiplicities import Multiplicities, multiplicities
-from reluscope_plugins.patterns.table import Table, add, counted, entries, merged, of_words, settled
+from reluscope_plugins.patterns.table import Table, add, chunks, counted, empty, entries, merged, of_words, settled
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
@@ -24,31 +24,50 @@ State = dict[str, Any]
 class Distribution:
     """How often each pattern was seen, in order.
 
+    What is not asked for is not made: the number of distinct patterns and what an entropy needs take no second table.
+
     Args:
-        table: The count.
+        table: The count; not to be changed as long as this lives.
 
     Attributes:
         bits: Bits of a pattern.
         limit: Bits that its entropy cannot exceed.
         samples: Number of samples counted; a convolution's positions count as samples.
-        table: The count, settled.
+        exact: Whether patterns of more than 64 bits were kept whole.
     """
 
     def __init__(self, table: Table) -> None:
         self.bits = int(table["bits"])
         self.limit = float(table["limit"])
         self.samples = int(table["rows"])
-        self.table = settled(table)
+        self.exact = bool(table["exact"])
+        self._table = table
+
+    @cached_property
+    def table(self) -> Table:
+        """The count, settled."""
+        return settled(self._table)
 
     @cached_property
     def counts(self) -> Any:
         """How often each distinct pattern was seen, in the order of the patterns, `(pattern,)`."""
-        return entries(self.table)[1]
+        return np.concatenate([np.zeros(0, np.uint32), *(counts for _, counts in chunks(self._table))])
 
     @cached_property
     def multiplicities(self) -> Multiplicities:
         """How many patterns were seen how often."""
-        return multiplicities(self.counts)
+        parts = [multiplicities(counts) for _, counts in chunks(self._table)]
+        if len(parts) < 2:
+            return parts[0] if parts else multiplicities([])
+        count, place = np.unique(np.concatenate([part.count for part in parts]), return_inverse=True)
+        patterns = np.zeros(len(count), np.int64)
+        np.add.at(patterns, place, np.concatenate([part.patterns for part in parts]))
+        return Multiplicities(count, patterns)
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct patterns."""
+        return self.multiplicities.distinct
 
 
 class pattern_counts:
@@ -126,7 +145,7 @@ class pattern_counts:
 
         Returns:
             Ragged, one entry for each distinct pattern of each site: `pattern_key(pattern)`, `pattern_count(pattern)`,
-            `pattern_site(pattern)`, which numbers the coordinate `site`; and `pattern_bits(site)`.
+            `pattern_site(pattern)`, which is the `pattern_site_number(site)` of its site; and `pattern_bits(site)`.
         """
         sites, keys, counts = list(state), [], []
         for site in sites:
@@ -142,6 +161,8 @@ class pattern_counts:
             "pattern_key": ("pattern", np.concatenate(keys or none).astype(np.uint64), "Pattern, or its 64-bit hash"),
             "pattern_count": ("pattern", np.concatenate(counts or none).astype(np.uint64), "Times it was seen"),
             "pattern_site": ("pattern", owner, "Number of its site"),
+            # by number, for the place along `site` is another where networks of several sites are joined
+            "pattern_site_number": ("site", np.arange(len(sites), dtype=np.int64), "Number of the site in its network"),
             "pattern_bits": ("site", np.array([state[site]["bits"] for site in sites], np.int64), "Bits of a pattern"),
         }
         coords = {"site": ("site", np.array(sites, np.str_), {"long_name": "activation site", "units": "1"})}
@@ -163,17 +184,15 @@ class pattern_counts:
         seen = data["pattern_count"].values > 0
         keys, counts, owner = (data[name].values[seen] for name in ("pattern_key", "pattern_count", "pattern_site"))
         state = {}
-        for number, site in enumerate(map(str, data["site"].values)):
-            bits = data["pattern_bits"].values[number]
+        numbers, widths = data["pattern_site_number"].values, data["pattern_bits"].values
+        for site, number, bits in zip(map(str, data["site"].values), numbers, widths, strict=True):
             if np.isnan(bits):
                 continue
             mine = owner == number
-            state[site] = {
-                **of_words(np.zeros(0, np.uint64), int(bits), seed=int(data.attrs.get("hash_seed", self.seed))),
-                "words": [keys[mine].astype(np.uint64)],
-                "counts": [counts[mine].astype(np.uint64)],
-                "rows": int(counts[mine].sum()),
-            }
+            state[site] = table = empty(int(bits), seed=int(data.attrs.get("hash_seed", self.seed)))
+            if mine.any():
+                table["words"], table["counts"] = [keys[mine].astype(np.uint64)], [counts[mine].astype(np.uint64)]
+                table["rows"] = int(counts[mine].sum())
         return state
 
     def _counted(self, observation: Observation, site: str) -> Table:
@@ -291,6 +310,21 @@ class class_pattern_counts:
                 for label in classes
             }
         return state
+
+    def update(self, state: State, observation: Observation) -> None:
+        """Count one batch into a state, in place.
+
+        Args:
+            state: Site to class to its table; changed.
+            observation: One batch, with integer labels `(sample,)`.
+        """
+        for site, tables in self.measure(observation).items():
+            mine = state.setdefault(site, {})
+            for label, table in tables.items():
+                if label in mine:
+                    add(mine[label], table)
+                else:
+                    mine[label] = table
 
     def merge(self, first: State, second: State) -> State:
         """Add two counts.
