@@ -71,12 +71,15 @@ def test_negating_network_and_bias_mirrors_the_cells(model: nn.Sequential, resol
     cell=st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=5).map(np.array),
     palette=st.lists(st.integers(1, 3), min_size=6, max_size=6).map(np.array),
 )
-def test_a_border_is_drawn_where_neighbours_look_alike_and_nowhere_else(cell: Any, palette: Any) -> None:
-    drawn = bordered(palette[cell], cell)
+def test_neighbouring_cells_can_always_be_told_apart_and_other_points_keep_their_colours(
+    cell: Any, palette: Any
+) -> None:
+    drawn, own = bordered(palette[cell], cell), palette[cell]
     for y, x in np.ndindex(cell.shape):
-        before = [(y, x - 1)] * (x > 0) + [(y - 1, x)] * (y > 0)
-        alike = any(cell[place] != cell[y, x] and palette[cell[place]] == palette[cell[y, x]] for place in before)
-        assert drawn[y, x] == (0 if alike else palette[cell[y, x]])
+        before = [place for place in ((y, x - 1), (y - 1, x)) if min(place) >= 0 and cell[place] != cell[y, x]]
+        assert all(drawn[place] != drawn[y, x] for place in before)
+        assert drawn[y, x] in (own[y, x], 0, 0xFFFFFF)
+        assert drawn[y, x] == own[y, x] or any(own[place] == own[y, x] for place in before)
 
 
 @given(keys=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20))

@@ -65,8 +65,8 @@ def cells(
 
     Returns:
         `cell(site, y, x)`, labels from 0 on in the order in which the cells appear, row by row; `cell_count(site)`;
-        `cell_colour(site, y, x)`, `0xRRGGBB`, the same for the same pattern in every picture, and black on the line
-        between two neighbours that happen to share one; `pattern_bits(site)`, of a pattern. Attribute
+        `cell_colour(site, y, x)`, `0xRRGGBB`, the same for the same pattern in every picture, and black or white on
+        the line between two neighbours that happen to share one; `pattern_bits(site)`, of a pattern. Attribute
         `false_merge_bound` of labels and number: the greatest probability that two different patterns share a label
         anywhere; 0 where patterns have up to 64 bits. Attribute `grid_points` of the number.
 

@@ -14,8 +14,8 @@ Array = np.ndarray[Any, Any]
 JUST_NOTICEABLE = 0.02
 """Distance in OKLab that an eye just notices (CSS Color Module Level 4, section 13.2)."""
 
-BORDER = 0x000000
-"""Colour of the line between two neighbouring cells whose colours are the same; no pattern's colour."""
+BORDERS = (0x000000, 0xFFFFFF)
+"""Colours of the line between two neighbouring cells whose own colours are the same; no pattern's colours."""
 
 _SPACING = 0.024
 _LIGHTNESS = (0.3, 0.95)
@@ -123,15 +123,16 @@ def oklab(colour: Array) -> Array:
 def bordered(colour: Array, cell: Array) -> Array:
     """Draw a line between neighbouring cells that happen to have one colour.
 
-    A point is made black if its left or its lower neighbour is of another cell and of the same colour. All other points
-    keep their colour, so that a pattern has the same one in every picture.
+    Row by row, a point whose left or lower neighbour is of another cell and drawn in its colour is made black, or white
+    where black is taken already by the other of the two. So any two points side by side that are of different cells can
+    be told apart, always; and all other points keep their colour, so that a pattern has the same one in every picture.
 
     Args:
         colour: Colours of a picture, `(y, x)`.
         cell: Labels of its cells, `(y, x)`.
 
     Returns:
-        The colours with `BORDER` on such lines, `(y, x)`.
+        The colours with `BORDERS` on such lines, `(y, x)`.
 
     Raises:
         ObservationError: If the shapes differ.
@@ -142,10 +143,15 @@ def bordered(colour: Array, cell: Array) -> Array:
     """
     if colour.shape != cell.shape or colour.ndim != 2:
         raise ObservationError(f"colour has shape {colour.shape}, cell {cell.shape}; expected both (y, x)")
-    line = np.zeros(colour.shape, bool)
-    line[:, 1:] |= (colour[:, 1:] == colour[:, :-1]) & (cell[:, 1:] != cell[:, :-1])
-    line[1:] |= (colour[1:] == colour[:-1]) & (cell[1:] != cell[:-1])
-    return np.where(line, np.asarray(BORDER, colour.dtype), colour)
+    alike = np.zeros(colour.shape, bool)
+    alike[:, 1:] |= (colour[:, 1:] == colour[:, :-1]) & (cell[:, 1:] != cell[:, :-1])
+    alike[1:] |= (colour[1:] == colour[:-1]) & (cell[1:] != cell[:-1])
+    drawn = colour.copy()
+    for y, x in np.argwhere(alike).tolist():  # few; three colours always leave one for a point with two neighbours
+        before = [(y, x - 1)] * (x > 0) + [(y - 1, x)] * (y > 0)
+        taken = [drawn[place] for place in before if cell[place] != cell[y, x]]
+        drawn[y, x] = next(choice for choice in (colour[y, x], *BORDERS) if choice not in taken)
+    return drawn
 
 
 def _mixed(keys: Array) -> Array:

@@ -11,7 +11,7 @@ import scipy.stats
 from scipy.spatial import cKDTree
 
 from reluscope.errors import ObservationError
-from reluscope_plugins.patterns.colours import BORDER, JUST_NOTICEABLE, bordered, colours, oklab, palette, rgb
+from reluscope_plugins.patterns.colours import BORDERS, JUST_NOTICEABLE, bordered, colours, oklab, palette, rgb
 
 ERROR = 1e-6
 
@@ -37,7 +37,8 @@ def test_any_two_colours_of_the_palette_can_be_told_apart() -> None:
     assert len(shades) == len(set(shades.tolist())) == 5154  # what the docstring of `colours` says
     distances, _ = cKDTree(oklab(shades)).query(oklab(shades), k=2)
     assert distances[:, 1].min() > 0.0205 > JUST_NOTICEABLE
-    assert np.linalg.norm(oklab(shades) - oklab(np.array(BORDER)), axis=-1).min() > 10 * JUST_NOTICEABLE
+    for border in BORDERS:
+        assert np.linalg.norm(oklab(shades) - oklab(np.array(border)), axis=-1).min() > 2 * JUST_NOTICEABLE
 
 
 def test_palette_is_the_same_everywhere() -> None:
@@ -97,10 +98,14 @@ def test_a_line_is_drawn_only_between_cells_of_one_colour() -> None:
     cell = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
     colour = np.array([5, 5, 7, 9])[cell]  # cells 0 and 1 look alike
     expected = colour.copy()
-    expected[:2, 2] = BORDER
+    expected[:2, 2] = BORDERS[0]
     assert np.array_equal(bordered(colour, cell), expected)
     assert np.array_equal(bordered(colour.T, cell.T), expected.T)
     assert np.array_equal(bordered(np.array([5, 6, 7, 9])[cell], cell), np.array([5, 6, 7, 9])[cell])
+    assert bordered(np.full((2, 3), 5), np.array([[0, 1, 2], [3, 3, 4]])).tolist() == [
+        [5, BORDERS[0], 5],
+        [BORDERS[0], 5, BORDERS[0]],
+    ]
     diagonal = np.array([5, 6, 7, 5])[cell]  # cells that touch in a corner only are no neighbours
     assert np.array_equal(bordered(diagonal, cell), diagonal)
 
