@@ -71,7 +71,8 @@ def pack(preactivation: torch.Tensor, channel: int, lower: Bound, upper: Bound, 
         states = pattern(z, lower, upper, outer=outer)
         return pack_states(states, channel, bits=1 if states.dtype == torch.bool else 2)
     block = _blocked(z, channel)
-    threshold = np.asarray(lower if upper is None else upper, dtype=block.dtype)
+    with np.errstate(over="ignore"):  # beyond what the dtype holds is infinity
+        threshold = np.asarray(lower if upper is None else upper, dtype=block.dtype)
     compare = np.greater if upper is None else np.less
     return _pack(block, block.shape[1], lambda values, out: compare(values, threshold, out=out))
 
@@ -90,7 +91,7 @@ def pack_states(states: torch.Tensor, channel: int, *, bits: int) -> torch.Tenso
 
     Example:
         >>> pack_states(torch.tensor([[0, 1, 2, 0, 1]], dtype=torch.uint8), 1, bits=2)
-        tensor([[36,   1]], dtype=torch.uint8)
+        tensor([[36,  1]], dtype=torch.uint8)
     """
     if bits == WINNER_BITS:
         matrix = rows(states, channel).to(torch.int32).contiguous()
@@ -141,7 +142,7 @@ def _blocked(tensor: torch.Tensor, channel: int) -> Array:
         samples = int(np.prod(tensor.shape[:channel], dtype=np.int64))
         positions = int(np.prod(tensor.shape[channel + 1 :], dtype=np.int64))
         found = tensor.reshape(samples, units, positions)
-    values: Array = found.numpy()
+    values: Array = found.resolve_neg().numpy()
     return values
 
 

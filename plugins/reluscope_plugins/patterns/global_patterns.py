@@ -24,7 +24,7 @@ def global_pattern_false_merge_bound(found: Distribution) -> float:
     """
     from reluscope_plugins.patterns.keys import false_merge_bound
 
-    return false_merge_bound(len(found.counts), found.bits)
+    return false_merge_bound(found.distinct, found.bits)
 
 
 @metric(units="1", minimum=0.0, needs={"patterns"}, of=GLOBAL_COUNTS, brings=(global_pattern_false_merge_bound,))
@@ -40,7 +40,7 @@ def global_pattern_total(found: Distribution) -> float:
     References:
         Hartmann 2025, definition 3 and eq. 3.5.
     """
-    return float(len(found.counts))
+    return float(found.distinct)
 
 
 @metric(units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=GLOBAL_COUNTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +66,10 @@ def global_keys(observation: Observation, *, seed: int = 0) -> Array:
         Hartmann 2025, definition 3.
     """
     total = np.zeros((observation.samples, 2), np.uint64)
-    for number, site in enumerate(observation.sites):
-        total += _hashed(sample_pieces(observation, site), seed, stream=number + 1)
+    for site in observation.sites:
+        # by name: where batches take different paths through a network, their sites do not correspond by number
+        stream = int.from_bytes(hashlib.sha256(site.encode()).digest()[:16], "little")
+        total += _hashed(sample_pieces(observation, site), seed, stream) + _factors(1, seed, stream, 1)
     return _joined(total, seed)
 
 
@@ -153,9 +156,12 @@ def _joined(sums: Array, seed: int) -> Array:
 
 def _hashed_on_device(packed: torch.Tensor, seed: int) -> Array:
     # torch has no unsigned product, but modulo 2^64 the signed one has the same bits
-    pieces = packed.contiguous().view(torch.int32).to(torch.int64) & 0xFFFFFFFF
-    factors = torch.from_numpy(_factors(pieces.shape[1], seed, 0, 0).view(np.int64).copy()).to(packed.device)
-    sums = torch.stack([(pieces * factors[:, column]).sum(1) for column in (0, 1)], dim=1)
+    pieces = packed.contiguous().view(torch.int32)
+    sums = torch.zeros((len(pieces), 2), dtype=torch.int64, device=packed.device)
+    for first in range(0, pieces.shape[1], _PIECES):
+        columns = pieces[:, first : first + _PIECES].to(torch.int64) & 0xFFFFFFFF
+        factors = torch.from_numpy(_factors(columns.shape[1], seed, 0, first).view(np.int64).copy()).to(packed.device)
+        sums += torch.stack([(columns * factors[:, column]).sum(1) for column in (0, 1)], dim=1)
     return _joined(sums.cpu().numpy().view(np.uint64), seed)
 
 

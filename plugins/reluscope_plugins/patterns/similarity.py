@@ -32,11 +32,7 @@ def pattern_changes(found: Found, before: Found) -> dict[str, float]:
     References:
         Hartmann 2025, eq. 3.6.
     """
-    return {
-        site: len(patterns.counts) / len(before[site].counts) - 1.0
-        for site, patterns in found.items()
-        if site in before
-    }
+    return {site: patterns.distinct / before[site].distinct - 1.0 for site, patterns in found.items() if site in before}
 
 
 @metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=COUNTS, compared_with="previous")
@@ -62,7 +58,7 @@ def pattern_turnover(found: Found, before: Found) -> dict[str, float]:
     for site, patterns in found.items():
         if site in before:
             common = len(shared(patterns.table, before[site].table)[0])
-            union = len(patterns.counts) + len(before[site].counts) - common
+            union = patterns.distinct + before[site].distinct - common
             shares[site] = 1.0 - common / union
     return shares
 

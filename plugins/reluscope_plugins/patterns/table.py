@@ -15,6 +15,8 @@ A word is a 64-bit key (see `reluscope_plugins.patterns.keys`), or in an exact t
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ from reluscope_plugins.patterns.keys import row_keys
 Array = np.ndarray[Any, Any]
 Table = dict[str, Any]
 
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 """Entries of a chunk; one of twice as many is cut in two."""
 
 WAITING = 1 / 5
@@ -98,8 +100,7 @@ def of_words(words: Array, bits: int, *, limit: float | None = None, seed: int =
     table = empty(bits, limit=limit, seed=seed, exact=exact)
     table["rows"] = len(words)
     if len(words):
-        run = _runs(words)
-        table["words"], table["counts"] = [run[0]], [run[1]]
+        table["words"], table["counts"] = _cut(*_runs(words))
     return table
 
 
@@ -180,20 +181,37 @@ def settle(table: Table) -> None:
     if not table["words"] or words.ndim == 2:
         if table["words"]:
             words, counts = _combined([*table["words"], words], [*table["counts"], counts], table["rows"])
-        table["words"], table["counts"] = [words], [counts]
+        table["words"], table["counts"] = _cut(words, counts)
         _densify(table)
         return
-    starts = np.array([chunk[0] for chunk in table["words"][1:]], np.uint64)
-    cuts = [0, *np.searchsorted(words, starts).tolist(), len(words)]
-    for place in range(len(cuts) - 2, -1, -1):  # from the end: a chunk that is cut in two moves those behind it
-        piece = slice(cuts[place], cuts[place + 1])
-        if piece.start == piece.stop:
-            continue
-        into = _inserted(table["words"][place], table["counts"][place], words[piece], counts[piece])
-        parts = max(1, len(into[0]) // CHUNK)
-        table["words"][place : place + 1] = np.array_split(into[0], parts) if parts > 1 else [into[0]]
-        table["counts"][place : place + 1] = np.array_split(into[1], parts) if parts > 1 else [into[1]]
+    pieces = _pieces(table, words)
+    for place in range(len(pieces) - 1, -1, -1):  # from the end: a chunk that is cut in two moves those behind it
+        piece = pieces[place]
+        if piece.start < piece.stop:
+            into = _inserted(table["words"][place], table["counts"][place], words[piece], counts[piece])
+            table["words"][place : place + 1], table["counts"][place : place + 1] = _cut(*into)
     _densify(table)
+
+
+def chunks(table: Table) -> Iterator[tuple[Array, Array]]:
+    """Go through what a table holds; no more than a chunk of it is in memory twice.
+
+    Args:
+        table: Left as it is.
+
+    Yields:
+        Distinct words and how often each was seen, as `entries` gives them, one chunk after the other.
+    """
+    if not table["new_words"] or not table["words"] or table["words"][0].ndim == 2:
+        table = settled(table)
+        yield from (
+            [_listed(table["counts"][0])] if _is_dense(table) else zip(table["words"], table["counts"], strict=True)
+        )
+        return
+    words, counts = _combined(table["new_words"], table["new_counts"], table["rows"])
+    for place, piece in enumerate(_pieces(table, words)):
+        chunk = table["words"][place], table["counts"][place]
+        yield _inserted(*chunk, words[piece], counts[piece]) if piece.start < piece.stop else chunk
 
 
 def entries(table: Table) -> tuple[Array, Array]:
@@ -253,6 +271,23 @@ def shared(first: Table, second: Table) -> tuple[Array, Array]:
 
 def _copy(table: Table) -> Table:
     return {name: list(value) if isinstance(value, list) else value for name, value in table.items()}
+
+
+# Which of ascending words belong to which chunk.
+def _pieces(table: Table, words: Array) -> list[slice]:
+    starts = np.array([chunk[0] for chunk in table["words"][1:]], np.uint64)
+    cuts = [0, *np.searchsorted(words, starts).tolist(), len(words)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+
+
+# One run as chunks: copies, for a view keeps the whole run in memory when the chunks beside it are long replaced.
+def _cut(words: Array, counts: Array) -> tuple[list[Array], list[Array]]:
+    parts = len(words) // CHUNK
+    if parts < 2 or words.ndim == 2:
+        return [words], [counts]
+    split = (np.array_split(run, parts) for run in (words, counts))
+    first, second = ([part.copy() for part in run] for run in split)
+    return first, second
 
 
 # Distinct words in ascending order, and how often each stands there.

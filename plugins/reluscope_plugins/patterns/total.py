@@ -30,7 +30,7 @@ def pattern_false_merge_bound(found: dict[str, Distribution]) -> dict[str, float
     from reluscope_plugins.patterns.keys import false_merge_bound
 
     return {
-        site: 0.0 if patterns.table["exact"] else false_merge_bound(len(patterns.counts), patterns.bits)
+        site: 0.0 if patterns.exact else false_merge_bound(patterns.distinct, patterns.bits)
         for site, patterns in found.items()
     }
 
@@ -56,7 +56,7 @@ def pattern_total(found: dict[str, Distribution]) -> xr.DataArray:
 
     bounds: dict[str, Any] = pattern_false_merge_bound.implementation()(found)
     return xr.DataArray(
-        [float(len(patterns.counts)) for patterns in found.values()],
+        [float(patterns.distinct) for patterns in found.values()],
         dims="site",
         coords={"site": list(found)},
         attrs={"false_merge_probability": min(1.0, sum(bounds.values()))},
@@ -78,4 +78,4 @@ def most_frequent_pattern(found: dict[str, Distribution]) -> dict[str, float]:
     References:
         Hartmann 2025, eq. 3.8.
     """
-    return {site: float(patterns.counts.max()) / patterns.samples for site, patterns in found.items()}
+    return {site: float(patterns.multiplicities.count[-1]) / patterns.samples for site, patterns in found.items()}
