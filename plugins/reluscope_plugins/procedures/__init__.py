@@ -11,6 +11,8 @@ _TRAINING = {
     "step": "the learning rate and the loss of the batch, at each optimizer step",
     "every_k_epochs": "metrics measured every k epochs",
     "every_k_steps": "metrics measured every k optimizer steps (every_step where k is 1)",
+    "chosen_steps": "metrics measured at chosen optimizer steps (and at the ends of chosen epochs)",
+    "chosen_epochs": "metrics measured at chosen epochs",
 }
 
 

@@ -148,9 +148,9 @@ def _check_tables(requests: list[Request]) -> None:
                 other = taken.setdefault((owner(metric), request.cadence.group), request)
                 if other is not request:
                     raise RecipeError(
-                        f"metrics: {metric.name!r} is measured on two splits, numbers of samples or modes in the group "
-                        f"{request.cadence.group!r}, whose tables would have one name; keep one, or choose another "
-                        "cadence"
+                        f"metrics: {metric.name!r} is measured at two lists of moments, or on two splits, numbers of "
+                        f"samples or modes, in the group {request.cadence.group!r}, whose tables would have one name; "
+                        "keep one, or choose another cadence"
                     )
 
 
@@ -163,6 +163,28 @@ def _brought(wanted: list[_Wanted]) -> list[_Wanted]:
             if (occasion, brought.name) not in asked:
                 found.setdefault((occasion, brought.name), (occasion, brought))
     return list(found.values())
+
+
+def check_moments(requests: list[Request], epochs: int, steps: int) -> None:
+    """See to it that chosen moments come before the training ends.
+
+    Args:
+        requests: All requests.
+        epochs: Epochs that will be completed.
+        steps: Optimizer steps that will be taken.
+
+    Raises:
+        RecipeError: If one comes later.
+    """
+    for request in requests:
+        for unit, chosen, end in (("step", request.cadence.steps, steps), ("epoch", request.cadence.epochs, epochs)):
+            late = [moment for moment in chosen if moment > end]
+            if late:
+                name = next(iter(request.metrics.values())).name
+                raise RecipeError(
+                    f"metrics: {name!r} is to be measured at {unit} {late[0]}, but the training ends after {steps} "
+                    f"steps ({epochs} whole epochs); leave it out, or train longer"
+                )
 
 
 def due(requests: list[Request], epoch: int | None, step: int) -> Iterator[tuple[str, list[Request]]]:

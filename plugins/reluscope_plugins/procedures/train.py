@@ -18,7 +18,7 @@ from reluscope.errors import ObservationError, RecipeError
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
 from reluscope.series import Series
-from reluscope_plugins.procedures.requests import SPLITS, Request, due, requests_of
+from reluscope_plugins.procedures.requests import SPLITS, Request, check_moments, due, requests_of
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -34,6 +34,7 @@ def train(
     context: Context,
     *,
     epochs: Positive,
+    max_steps: Positive | None = None,
     batch_size: Positive = 128,
     evaluation_batch_size: Positive = 1000,
     device: str = "auto",
@@ -46,6 +47,8 @@ def train(
     Args:
         context: The recipe's point: data set, architecture, optimizer, scheduler, metrics.
         epochs: How often each training sample is seen.
+        max_steps: Stop after so many optimizer steps, on a schedule that is still that of all epochs; left out, train
+            to the end.
         batch_size: Samples of an optimizer step.
         evaluation_batch_size: Samples of a forward pass when measuring.
         device: Where to train: `"cpu"`, `"cuda"`, ..., or `"auto"`, which takes a GPU where there is one.
@@ -54,7 +57,8 @@ def train(
         RecipeError: If the recipe lacks a choice that training needs, or its choices do not fit together.
         Diverged: If the loss leaves the finite numbers.
     """
-    Training(context, epochs, batch_size, evaluation_batch_size, find_device(device)).run()
+    place = find_device(device)
+    Training(context, epochs, batch_size, evaluation_batch_size, place, max_steps=max_steps).run()
 
 
 class Training:
@@ -66,6 +70,7 @@ class Training:
         batch_size: Samples of an optimizer step.
         evaluation_batch_size: Samples of a forward pass when measuring.
         device: Where to train.
+        max_steps: Stop after so many optimizer steps; None trains to the end.
 
     Attributes:
         model: The network.
@@ -77,7 +82,14 @@ class Training:
     """
 
     def __init__(
-        self, context: Context, epochs: int, batch_size: int, evaluation_batch_size: int, device: torch.device
+        self,
+        context: Context,
+        epochs: int,
+        batch_size: int,
+        evaluation_batch_size: int,
+        device: torch.device,
+        *,
+        max_steps: int | None = None,
     ) -> None:
         self.context = context
         self.epochs = epochs
@@ -102,6 +114,8 @@ class Training:
         self._try_a_sample()
         size = len(self.data["train"])  # type: ignore[arg-type]
         self.batches = math.ceil(size / batch_size)
+        self.last_step = min(epochs * self.batches, max_steps or epochs * self.batches)
+        check_moments(self.requests, self.last_step // self.batches, self.last_step)
         if (size % batch_size or batch_size) == 1 and any(
             isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in self.model.modules()
         ):
@@ -150,13 +164,15 @@ class Training:
                 self.context.record("data", _description(self.data))
                 if after_epoch is not None:
                     after_epoch(0)
-            while self.epoch < self.epochs:
+            while self.step < self.last_step:
                 self._train_epoch()
+                if self.batch < self.batches:
+                    break
                 self.epoch, self.batch = self.epoch + 1, 0
                 self._measure(at_epoch=True)
                 if after_epoch is not None:
                     after_epoch(self.epoch)
-                if self.epoch < self.epochs:
+                if self.step < self.last_step:
                     self.context.checkpoint(self._state)
             self._compare_with_last()
         finally:
@@ -175,8 +191,10 @@ class Training:
         for inputs, labels in _batches(self.data["train"], remaining, self.batch_size):
             self._step(inputs.to(self.device), labels.to(self.device))
             self.batch += 1
-            self.context.advance(self.step / (self.epochs * self.batches))
+            self.context.advance(self.step / self.last_step)
             self._measure(at_epoch=False)
+            if self.step == self.last_step:
+                return
             if self.batch < self.batches:
                 self.context.checkpoint(self._state)
 
