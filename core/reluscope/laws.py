@@ -8,6 +8,9 @@ some 1e-16, which no pattern or rank notices. What a metric computes is then com
 - up to `FLOAT64` relative to the greatest value where only the order of merging differs: merging adds float64 numbers;
 - up to `FLOAT32` where the splitting differs: a metric may well compute in float32, whose rounding unit is 6e-8, and a
   mean of a few hundred such terms stays below a hundred of them.
+
+A metric that compares two moments gives the same for whatever state it compares with itself, so wherever two states are
+to be the same, each is compared with a third one too.
 """
 
 from __future__ import annotations
@@ -24,9 +27,10 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from reluscope import random_state
+from reluscope import monoid, random_state, schema
 from reluscope.entries import Metric
 from reluscope.errors import ReluscopeError
+from reluscope.joining import Increment, join
 from reluscope.labelling import plain_fault
 from reluscope.observation import Observation, observe
 
@@ -43,6 +47,7 @@ class Laws:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
+        self._reference: Any = None
 
     def declaration(self) -> None:
         """Check that the metric can be used by name alone: each parameter is bound or has a default."""
@@ -60,15 +65,22 @@ class Laws:
             y: Labels `(sample,)`.
             generator: Draws the splitting and the order.
         """
+        self._reference = None
         whole = self._undisturbed(model, x, y)
         self._plain(whole)
         self._labels(whole)
         samples = len(y)
         cuts = np.sort(generator.choice(np.arange(1, samples), size=min(3, samples - 1), replace=False))
-        parts = [
-            self._measure(model, _rows(x, rows), y[rows]) for rows in np.split(np.arange(samples), cuts) if len(rows)
+        pieces = [
+            self._observe(model, _rows(x, rows), y[rows]) for rows in np.split(np.arange(samples), cuts) if len(rows)
         ]
+        parts = list(map(self._measured, pieces))
+        if self.metric.compared_with:
+            self._reference = parts[0]
+            self._comparing(whole, parts[0])
+        self._patterns_alone(model, x, y, whole)
         self._merging(parts)
+        self._updating(pieces)
         if not _is_float64(model):
             return
         rounding = FLOAT32 if any(map(_floating, parts)) else 0.0
@@ -136,6 +148,76 @@ class Laws:
         right = self._merge(first, self._merge(second, third))
         self._same("merge is associative", left, right, rounding, "with other brackets")
 
+    def _updating(self, observations: list[Observation]) -> None:
+        definition: Any = self.metric.counted() or self.metric.implementation()
+        if not hasattr(definition, "update"):
+            return
+        law = "update is merge with measure"
+        looks = [[o.output, *(o.pattern[s] for s in o.sites), *(o.packed[s] for s in o.sites)] for o in observations]
+        first, second, third = observations[0], observations[len(observations) // 2], observations[-1]
+        one, other, more = map(self._measured, (first, second, third))
+        both = self._merge(one, other)
+        expected = self._merge(both, more)
+        before = copy.deepcopy((both, other, more, expected, looks))
+        with self._law(law):
+            grown = monoid.update(self.metric, monoid.update(self.metric, one, second), third)
+        alone = _equal(before, (both, other, more, expected, looks))
+        with self._law(law):
+            merged = monoid.update(self.metric, both, third)
+        if not alone or not _equal(before[1:], (other, more, expected, looks)):
+            self._broken("update changes no other state", "another state, or an observation, changed; work on a copy")
+        fault = plain_fault(grown)
+        if fault:
+            self._broken("a state is plain data", f"after update it holds {fault}")
+        rounding = FLOAT64 if _floating(expected) else 0.0
+        self._same(law, expected, grown, rounding, "updated twice")
+        self._same(law, expected, merged, rounding, "merged, then updated")
+
+    def _comparing(self, state: Any, reference: Any) -> None:
+        kept = copy.deepcopy((state, reference))
+        law = "comparing twice gives the same"
+        with self._law(law):
+            once, again, itself = (self.metric.finish(state, other) for other in (reference, reference, state))
+            alone = self.metric.finish(state)
+        if not once.identical(again):
+            self._broken(law, f"{again.values} the second time, expected {once.values}")
+        if not itself.identical(alone):
+            self._broken("the first moment is compared with itself", f"{alone.values}, expected {itself.values}")
+        if not _equal(kept, (state, reference)):
+            self._broken("comparing leaves both states", "one changed; work on a copy")
+        if self.metric.compared_with == "last":
+            self._keeping(state, reference, once)
+
+    def _keeping(self, state: Any, reference: Any, compared: xr.DataArray) -> None:
+        law = "what is kept can be restored"
+        counted: Any = self.metric.counted()
+        with self._law(law):
+            for method in ("kept", "restored"):
+                if not hasattr(counted, method):
+                    self._broken(law, f"{counted.__name__} has no method {method!r}; write it")
+            keeper = counted(**self.metric.state_params())
+            tables = [keeper.kept(each["value"]) for each in (reference, state)]
+            labelled = {"long_name": "optimizer steps taken", "units": "1"}
+            moments = [
+                table.expand_dims(step=[number]).assign_coords(step=("step", [number], labelled))
+                for number, table in enumerate(tables)
+            ]
+            for moment in moments:
+                schema.validate(moment)
+            joined = join([Increment("/", {}, moment) for moment in moments])[0]["/"]
+            first, last = ({**state, "value": keeper.restored(joined.isel(step=place))} for place in (0, 1))
+            restored = self.metric.finish(last, first)
+        if not restored.identical(compared):
+            self._broken(law, f"comparing what was restored gave {restored.values}, expected {compared.values}")
+
+    def _patterns_alone(self, model: nn.Module, x: Any, y: Tensor, whole: Any) -> None:
+        if "patterns" not in self.metric.needs or not self.metric.needs <= {"patterns", "targets"}:
+            return
+        law = "patterns are all that it looks at, as needs={'patterns'} says"
+        with self._law(law):
+            state = self.metric.measure(observe(model, x, target=y, patterns_only=True))
+        self._same(law, whole, state, 0.0, "without pre-activations")
+
     def _observe(self, model: nn.Module, x: Any, y: Tensor) -> Observation:
         return observe(model, x, target=y, affine="affine" in self.metric.needs)
 
@@ -156,6 +238,13 @@ class Laws:
 
     def _same(self, law: str, first: Any, second: Any, rounding: float, how: str) -> None:
         one, other = self._finish(first, "labels are as declared"), self._finish(second, law)
+        self._same_values(law, one, other, rounding, how)
+        if self._reference is not None:
+            with self._law(law):
+                one, other = (self.metric.finish(state, self._reference) for state in (first, second))
+            self._same_values(law, one, other, rounding, f"{how}, compared with another moment")
+
+    def _same_values(self, law: str, one: xr.DataArray, other: xr.DataArray, rounding: float, how: str) -> None:
         if one.shape != other.shape:
             self._broken(law, f"shape {other.shape} {how}, expected {one.shape}")
         for name in one.coords:

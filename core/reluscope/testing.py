@@ -40,8 +40,10 @@ def check_metric(
     Merge is associative and commutative with None as its identity; a batch is the merge of its parts, however it is
     split; the order of samples does not matter; dims, units, range and finite values are as declared; a state is plain
     data that survives a round trip through text; measuring disturbs neither the network nor its inputs nor the random
-    state, merging and finishing leave their arguments; parameters have defaults. `reluscope.laws` says which rounding
-    is allowed where.
+    state, merging and finishing leave their arguments; parameters have defaults. Where the class has `update`, it gives
+    what measuring and merging give, and changes no other state. A metric that compares two moments gives the same
+    twice, and for one that compares with the last, what is kept can be restored. One that declares `needs={"patterns"}`
+    gives the same where nothing else is kept. `reluscope.laws` says which rounding is allowed where.
 
     Args:
         metric: An entry, or a name.

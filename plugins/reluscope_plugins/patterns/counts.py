@@ -13,7 +13,18 @@ import xarray as xr
 from reluscope.errors import ObservationError
 from reluscope_plugins.patterns.keys import global_keys, row_keys
 from reluscope_plugins.patterns.multiplicities import Multiplicities, multiplicities
-from reluscope_plugins.patterns.table import Table, add, chunks, counted, empty, entries, merged, of_words, settled
+from reluscope_plugins.patterns.table import (
+    Table,
+    add,
+    chunks,
+    copied,
+    counted,
+    empty,
+    entries,
+    merged,
+    of_words,
+    settled,
+)
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
@@ -123,8 +134,7 @@ class pattern_counts:
         Returns:
             The counts of both.
         """
-        both = {site: merged(first[site], second[site]) for site in first if site in second}
-        return {**first, **second, **both}
+        return _merged(first, second)
 
     def finish(self, state: State) -> dict[str, Distribution]:
         """Put the counts into order.
@@ -336,12 +346,10 @@ class class_pattern_counts:
         Returns:
             The counts of both.
         """
-        both = {}
-        for site in first.keys() & second.keys():
-            one, other = first[site], second[site]
-            common = {label: merged(one[label], other[label]) for label in one if label in other}
-            both[site] = {**one, **other, **common}
-        return {**first, **second, **both}
+        return {
+            site: _merged(first.get(site, {}), second.get(site, {}))
+            for site in [*first, *(site for site in second if site not in first)]
+        }
 
     def finish(self, state: State) -> dict[str, dict[str, Distribution]]:
         """Put the counts into order.
@@ -359,6 +367,14 @@ class class_pattern_counts:
             }
             for site, tables in state.items()
         }
+
+
+# Of tables by name; what only one has is copied too, or an update of the merged state would change that one.
+def _merged(first: dict[str, Table], second: dict[str, Table]) -> dict[str, Table]:
+    return {
+        **{name: merged(table, second[name]) if name in second else copied(table) for name, table in first.items()},
+        **{name: copied(table) for name, table in second.items() if name not in first},
+    }
 
 
 def _size(observation: Observation, site: str) -> dict[str, Any]:

@@ -144,9 +144,21 @@ def merged(first: Table, second: Table) -> Table:
     Raises:
         ObservationError: If they do not count patterns of the same kind.
     """
-    table = _copy(first)
+    table = copied(first)
     add(table, second)
     return table
+
+
+def copied(table: Table) -> Table:
+    """Copy a table, so that adding to one leaves the other.
+
+    Args:
+        table: Left as it is.
+
+    Returns:
+        A table that counts the same; they share their chunks.
+    """
+    return {name: list(value) if isinstance(value, list) else value for name, value in table.items()}
 
 
 def settled(table: Table) -> Table:
@@ -160,7 +172,7 @@ def settled(table: Table) -> Table:
     """
     if not table["new_words"]:
         return table
-    copy = _copy(table)
+    copy = copied(table)
     settle(copy)
     return copy
 
@@ -267,10 +279,6 @@ def shared(first: Table, second: Table) -> tuple[Array, Array]:
     place[place == len(words)] = 0
     hit = words[place] == others
     return counts[place[hit]].astype(np.int64), other_counts[hit].astype(np.int64)
-
-
-def _copy(table: Table) -> Table:
-    return {name: list(value) if isinstance(value, list) else value for name, value in table.items()}
 
 
 # Which of ascending words belong to which chunk.
