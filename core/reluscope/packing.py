@@ -6,6 +6,7 @@ bits. On the CPU a tensor is read once, in blocks that stay in the second-level 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from reluscope.layout import rows
 from reluscope.sites import Bound, pattern
+from reluscope.threads import in_threads
 
 Array = np.ndarray[Any, Any]
 Write = Callable[[Array, Array], object]
@@ -21,6 +23,9 @@ Write = Callable[[Array, Array], object]
 
 BLOCK = 1 << 18
 """Bits that are handled at once: as bools they fit into the second-level cache beside the values they come from."""
+
+ALONE = 1 << 20
+"""Values that one thread packs sooner than a second one starts."""
 
 WINNER_BITS = 32
 """Bits of a max-pool's winner."""
@@ -149,23 +154,29 @@ def _blocked(tensor: torch.Tensor, channel: int) -> Array:
 def _pack(values: Array, bits: int, write: Write) -> torch.Tensor:
     samples, _, positions = values.shape
     size = row_bytes(bits)
-    if positions == 1 and values.dtype == bool and bits == 8 * size:
-        return torch.from_numpy(np.packbits(values.reshape(-1), bitorder="little").reshape(-1, size))
-    if positions == 1:
-        packed = np.empty((samples, size), np.uint8)
-        step = max(1, BLOCK // (8 * size))
-        flags = np.zeros((min(step, samples), 8 * size, 1), bool)
-        for start in range(0, samples, step):
-            block = values[start : start + step]
-            write(block, flags[: len(block), :bits])
-            packed[start : start + step] = np.packbits(flags[: len(block)].reshape(-1), bitorder="little").reshape(
-                -1, size
-            )
-        return torch.from_numpy(packed)
-    whole = np.zeros if size > -(-bits // 8) else np.empty
+    whole = np.zeros if positions > 1 and size > -(-bits // 8) else np.empty
     out = whole((samples, positions, size), np.uint8)
-    _pack_planes(values, bits, write, out)
+    work = _pack_planes if positions > 1 else _pack_rows
+    cuts = np.linspace(0, samples, max(1, min(torch.get_num_threads(), values.size // ALONE)) + 1).astype(int).tolist()
+    parts = [slice(first, last) for first, last in itertools.pairwise(cuts)]
+    in_threads(lambda part: work(values[part], bits, write, out[part]), parts)
     return torch.from_numpy(out.reshape(samples * positions, size))
+
+
+def _pack_rows(values: Array, bits: int, write: Write, out: Array) -> None:
+    samples, _, size = out.shape
+    step = max(1, BLOCK // (8 * size))
+    if values.dtype == bool and bits == 8 * size:
+        for start in range(0, samples, step):
+            packed = np.packbits(values[start : start + step].reshape(-1), bitorder="little")
+            out[start : start + step] = packed.reshape(-1, 1, size)
+        return
+    flags = np.zeros((min(step, samples), 8 * size, 1), bool)
+    for start in range(0, samples, step):
+        block = values[start : start + step]
+        write(block, flags[: len(block), :bits])
+        packed = np.packbits(flags[: len(block)].reshape(-1), bitorder="little")
+        out[start : start + step] = packed.reshape(-1, 1, size)
 
 
 # Eight channels become one byte by three rounds of shift and or; eight positions are handled in one 64-bit word, within

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from reluscope.errors import ObservationError
+from reluscope.threads import in_threads
 from reluscope_plugins.patterns.keys import global_keys, row_keys
 from reluscope_plugins.patterns.multiplicities import Multiplicities, multiplicities
 from reluscope_plugins.patterns.table import (
@@ -117,12 +118,11 @@ class pattern_counts:
             state: Site to its table; changed.
             observation: One batch.
         """
+        known = [site for site in observation.sites if site in state]
+        in_threads(lambda site: add(state[site], self._counted(observation, site)), known)
         for site in observation.sites:
-            table = self._counted(observation, site)
-            if site in state:
-                add(state[site], table)
-            else:
-                state[site] = table
+            if site not in state:
+                state[site] = self._counted(observation, site)
 
     def merge(self, first: State, second: State) -> State:
         """Add two counts.
