@@ -37,7 +37,7 @@ WAITING = 1 / 5
 DENSE_BITS = 16
 """Patterns of so many bits or fewer are counted in places, once that takes no more memory than listing them."""
 
-_FEW = 1 << 12
+_FEW = 1 << 17
 
 
 def empty(bits: int, *, limit: float | None = None, seed: int = 0, exact: bool = False) -> Table:
