@@ -193,10 +193,9 @@ class Laws:
         counted: Any = self.metric.counted()
         with self._law(law):
             for method in ("kept", "restored"):
-                if not hasattr(counted, method):
+                if not callable(getattr(counted, method, None)):
                     self._broken(law, f"{counted.__name__} has no method {method!r}; write it")
-            keeper = counted(**self.metric.state_params())
-            tables = [keeper.kept(each["value"]) for each in (reference, state)]
+            tables = [monoid.kept(self.metric, each) for each in (reference, state)]
             labelled = {"long_name": "optimizer steps taken", "units": "1"}
             moments = [
                 table.expand_dims(step=[number]).assign_coords(step=("step", [number], labelled))
@@ -205,7 +204,7 @@ class Laws:
             for moment in moments:
                 schema.validate(moment)
             joined = join([Increment("/", {}, moment) for moment in moments])[0]["/"]
-            first, last = ({**state, "value": keeper.restored(joined.isel(step=place))} for place in (0, 1))
+            first, last = (monoid.restored(self.metric, joined.isel(step=place), state["sites"]) for place in (0, 1))
             restored = self.metric.finish(last, first)
         if not restored.identical(compared):
             self._broken(law, f"comparing what was restored gave {restored.values}, expected {compared.values}")
@@ -213,7 +212,7 @@ class Laws:
     def _patterns_alone(self, model: nn.Module, x: Any, y: Tensor, whole: Any) -> None:
         if "patterns" not in self.metric.needs or not self.metric.needs <= {"patterns", "targets"}:
             return
-        law = "patterns are all that it looks at, as needs={'patterns'} says"
+        law = "what needs patterns looks at nothing else"
         with self._law(law):
             state = self.metric.measure(observe(model, x, target=y, patterns_only=True))
         self._same(law, whole, state, 0.0, "without pre-activations")

@@ -189,6 +189,48 @@ def finish(
     return check_values(metric, array)
 
 
+def kept(metric: Metric, state: State) -> xr.Dataset:
+    """Lay a shared state out as a table to keep.
+
+    Args:
+        metric: Whose class has `kept`.
+        state: One of its states.
+
+    Returns:
+        The table of one moment.
+
+    Raises:
+        PluginError: If the class raises, or gives something else.
+    """
+    table = _call(metric, "kept", _instance(metric).kept, state["value"])
+    if not isinstance(table, xr.Dataset):
+        raise PluginError(f"metric {metric.name!r}: kept gave {type(table).__name__}, expected an xarray.Dataset")
+    return table
+
+
+def restored(metric: Metric, table: xr.Dataset, sites: Mapping[str, list[Any]]) -> State:
+    """Undo `kept`.
+
+    Args:
+        metric: Whose class has `restored`.
+        table: Of one moment.
+        sites: The layout of the state's sites.
+
+    Returns:
+        The state; of how many samples, it no longer says.
+
+    Raises:
+        PluginError: If the class raises.
+    """
+    value = _call(metric, "restored", _instance(metric).restored, table)
+    return {
+        "metric": owner(metric),
+        "samples": 0,
+        "sites": {name: list(site) for name, site in sites.items()},
+        "value": value,
+    }
+
+
 def _has_class(metric: Metric) -> bool:
     return metric.of is not None or inspect.isclass(metric.implementation())
 

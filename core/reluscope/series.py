@@ -89,10 +89,7 @@ class Series:
             )
         else:
             dataset = xr.Dataset(attrs={"samples": states[0]["samples"]})
-        kept = {
-            monoid.owner(metric): _instance(metric).kept(found[metric.name]["value"])
-            for metric in self._keepers.values()
-        }
+        kept = {monoid.owner(metric): monoid.kept(metric, found[metric.name]) for metric in self._keepers.values()}
         for metric in self._now:
             if metric.compared_with == "first":
                 self._first.setdefault(_slot(metric), found[metric.name])
@@ -118,11 +115,11 @@ class Series:
         columns: list[xr.Dataset] = []
         for metric in self._last:
             table = kept[monoid.owner(metric)]
-            last = self._restored(metric, table.isel({dim: -1}))
-            rows = [  # two moments in memory at a time
-                assemble([metric], [self._restored(metric, moment)], lab=self._lab, references=[last])
-                for moment in (table.isel({dim: place}) for place in range(table.sizes[dim]))
-            ]
+            last = monoid.restored(metric, table.isel({dim: -1}), self._layout)
+            rows = []
+            for place in range(table.sizes[dim]):  # two moments in memory at a time
+                state = monoid.restored(metric, table.isel({dim: place}), self._layout)
+                rows.append(assemble([metric], [state], lab=self._lab, references=[last]))
             columns.append(xr.concat(rows, dim=table[dim], combine_attrs="drop_conflicts"))
         merged = xr.merge(columns, join="exact", compat="equals", combine_attrs="drop_conflicts")
         merged.attrs = {}
@@ -163,16 +160,6 @@ class Series:
             f"{layout.get(site)} now (call number, activation, smooth, units), expected the same network throughout; "
             "begin anew for a network that was changed"
         )
-
-    def _restored(self, metric: Metric, moment: xr.Dataset) -> monoid.State:
-        value = _instance(metric).restored(moment)
-        return {"metric": monoid.owner(metric), "samples": 0, "sites": self._layout, "value": value}
-
-
-def _instance(metric: Metric) -> Any:
-    counted = metric.counted()
-    assert counted is not None
-    return counted(**metric.state_params())
 
 
 def _slot(metric: Metric) -> str:

@@ -225,6 +225,179 @@ def test_liars_are_found(liar: str) -> None:
     assert str(caught.value).startswith(f"metric 'liar' breaks the law {law!r}: ")
 
 
+class Rows:
+    """How often each site has each number of active units: a state that can be updated in place, kept and restored."""
+
+    def measure(self, observation: Observation) -> Any:
+        return {site: self._counted(observation, site) for site in observation.sites}
+
+    def _counted(self, observation: Observation, site: str) -> Any:
+        active = (observation.pattern[site] == 1).sum(1).numpy()
+        return np.bincount(active, minlength=observation.site[site].units + 1)
+
+    def merge(self, first: Any, second: Any) -> Any:
+        return {site: first[site] + second[site] for site in first}
+
+    def update(self, state: Any, observation: Observation) -> None:
+        for site in observation.sites:
+            state[site] += self._counted(observation, site)
+
+    def finish(self, state: Any) -> Any:
+        return state
+
+    def kept(self, state: Any) -> xr.Dataset:
+        about = {"long_name": "counts", "units": "1"}
+        counts = np.concatenate(list(state.values()))
+        widths = [len(row) for row in state.values()]
+        sites = {"site": ("site", list(state), about)}
+        return xr.Dataset({"counts": ("pattern", counts, about), "widths": ("site", widths, about)}, sites)
+
+    def restored(self, data: xr.Dataset) -> Any:
+        ends = np.cumsum(data["widths"].values)
+        pieces = np.split(data["counts"].values, ends)
+        return dict(zip(data["site"].values.tolist(), pieces, strict=False))
+
+
+class UpdateForgets(Rows):
+    def update(self, state: Any, observation: Observation) -> None:
+        for site in observation.sites:
+            state[site][0] += 1
+
+
+class UpdateReturns(Rows):
+    def update(self, state: Any, observation: Observation) -> Any:
+        return self.merge(state, self.measure(observation))
+
+
+class MergeShares(Rows):
+    """Merging shares what updating changes."""
+
+    def measure(self, observation: Observation) -> Any:
+        return {site: [self._counted(observation, site)] for site in observation.sites}
+
+    def merge(self, first: Any, second: Any) -> Any:
+        return {site: [*first[site], *second[site]] for site in first}
+
+    def update(self, state: Any, observation: Observation) -> None:
+        for site in observation.sites:
+            state[site][0] += self._counted(observation, site)
+
+    def finish(self, state: Any) -> Any:
+        return {site: sum(rows) for site, rows in state.items()}
+
+
+class UpdateTouchesTheObservation(Rows):
+    def update(self, state: Any, observation: Observation) -> None:
+        super().update(state, observation)
+        for site in observation.sites:
+            observation.packed[site].zero_()
+
+
+class UpdatePutsTensors(Rows):
+    def update(self, state: Any, observation: Observation) -> None:
+        super().update(state, observation)
+        state["more"] = torch.zeros(1)
+
+
+class LooksFurther(Rows):
+    def _counted(self, observation: Observation, site: str) -> Any:
+        active = (observation.preactivation[site] > 0).sum(1).numpy()
+        return np.bincount(active, minlength=observation.site[site].units + 1)
+
+
+class TellsModesApart(Rows):
+    """Does something else where pre-activations are not there."""
+
+    def _counted(self, observation: Observation, site: str) -> Any:
+        try:
+            return (observation.preactivation[site] < np.inf).sum(0).numpy()
+        except KeyError:
+            return np.arange(observation.site[site].units)
+
+
+class KeepsNothing(Rows):
+    kept = None  # type: ignore[assignment]
+
+
+class RestoresTheFirst(Rows):
+    seen: Any = None
+
+    def restored(self, data: xr.Dataset) -> Any:
+        type(self).seen = self.seen or super().restored(data)
+        return self.seen
+
+
+def mean_active(found: Any) -> Any:
+    return {site: float((rows * np.arange(len(rows))).sum() / rows.sum()) for site, rows in found.items()}
+
+
+def difference(found: Any, other: Any) -> Any:
+    one, two = mean_active(found), mean_active(other)
+    return {site: abs(one[site] - two[site]) for site in found}
+
+
+def spoils(found: Any, other: Any) -> Any:
+    for rows in found.values():
+        rows += 1
+    return difference(found, other)
+
+
+def never_the_same(found: Any, other: Any) -> Any:
+    calls.append(1)
+    return {site: 0.0 if found is other else len(calls) for site in found}
+
+
+calls: list[int] = []
+
+
+def shared(counted: type, function: Callable[..., Any] = mean_active, **declared: Any) -> Metric:
+    return made(function, of=counted, dims=("site",), **declared)
+
+
+SHARED_LIARS = {
+    "update forgets": (shared(UpdateForgets), "update is merge with measure"),
+    "update returns": (shared(UpdateReturns), "update is merge with measure"),
+    "merge shares": (shared(MergeShares), "update changes no other state"),
+    "update touches the observation": (shared(UpdateTouchesTheObservation), "update changes no other state"),
+    "update puts tensors": (shared(UpdatePutsTensors), "a state is plain data"),
+    "a class by itself": (
+        made(type("C", (UpdateForgets,), {"finish": lambda self, state: mean_active(state)}), dims=("site",)),
+        "update is merge with measure",
+    ),
+    "patterns are not enough": (
+        shared(LooksFurther, needs=frozenset({"patterns"})),
+        "what needs patterns looks at nothing else",
+    ),
+    "modes differ": (
+        shared(TellsModesApart, needs=frozenset({"patterns", "targets"})),
+        "what needs patterns looks at nothing else",
+    ),
+    "comparing spoils": (shared(Rows, spoils, compared_with="previous"), "finish leaves its state"),
+    "comparing differs": (shared(Rows, never_the_same, compared_with="first"), "comparing twice gives the same"),
+    "not kept": (shared(KeepsNothing, difference, compared_with="last"), "what is kept can be restored"),
+    "restores another": (shared(RestoresTheFirst, difference, compared_with="last"), "what is kept can be restored"),
+}
+
+
+@pytest.mark.parametrize("liar", SHARED_LIARS)
+def test_liars_with_a_shared_state_are_found(liar: str) -> None:
+    metric, law = SHARED_LIARS[liar]
+    with pytest.raises(AssertionError) as caught:
+        check_metric(metric)
+    assert str(caught.value).startswith(f"metric 'liar' breaks the law '{law}"), caught.value
+
+
+def test_what_is_missing_where_patterns_alone_are_kept_is_said() -> None:
+    with pytest.raises(AssertionError, match=r"only its pattern was kept; a metric that looks at pre-activations"):
+        check_metric(shared(LooksFurther, needs=frozenset({"patterns"})))
+
+
+@pytest.mark.parametrize("compared_with", ["", "first", "previous", "last"])
+def test_the_honest_with_a_shared_state_pass(compared_with: str) -> None:
+    function: Any = difference if compared_with else mean_active
+    check_metric(shared(Rows, function, needs=frozenset({"patterns"}), compared_with=compared_with))
+
+
 def test_a_metric_that_depends_on_order_alone() -> None:
     """With parts of one sample each, merging cannot tell; the order of samples does."""
 
