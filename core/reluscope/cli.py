@@ -292,9 +292,7 @@ def _described(entry: Entry) -> dict[str, Any]:
     hidden = {"definition", "strategy", "predicate", "params", "path"}
     fields = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name not in hidden}
     described: dict[str, Any] = {"kind": entry.kind} | {
-        key: sorted(value) if isinstance(value, frozenset) else value
-        for key, value in fields.items()
-        if value not in (None, "", (), frozenset(), {})
+        key: _plain(value) for key, value in fields.items() if value not in (None, "", (), frozenset(), {})
     }
     if isinstance(entry, Experiment):
         described["recipe"] = entry.path.read_text(encoding="utf-8")
@@ -307,6 +305,18 @@ def _described(entry: Entry) -> dict[str, Any]:
         for name, parameter in entry.parameters().items()
     }
     return described
+
+
+def _plain(value: Any) -> Any:
+    from reluscope.entries import Entry
+
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, type):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, tuple):
+        return [part.name if isinstance(part, Entry) else part for part in value]
+    return value
 
 
 def _refuse(text: str) -> NoReturn:
