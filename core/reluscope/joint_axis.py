@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,12 +102,14 @@ class JointAxis:
         of_point: dict[Any, dict[Any, None]] = {}
         for record, column in found.items():
             of_point.setdefault(points[record], {}).update(dict.fromkeys(rows_of(column or ())))
-        rows = _interleaved(list(labels) for labels in of_point.values())
         if len(known[0]) > 1:
-            sites = {site: place for place, site in enumerate(dict.fromkeys(row[0] for row in rows))}
-            rows.sort(key=lambda row: (sites[row[0]], row[1]))
+            of_sites = _interleaved([list(dict.fromkeys(row[0] for row in labels)) for labels in of_point.values()])
+            sites = {site: place for place, site in enumerate(of_sites)}
+            rows = sorted(set().union(*of_point.values()), key=lambda row: (sites[row[0]], row[1]))
         elif all(column[0].dtype.kind in "iuf" for column in known):
-            rows.sort()
+            rows = sorted(set().union(*of_point.values()))
+        else:
+            rows = _interleaved([list(labels) for labels in of_point.values()])
         place = {row: index for index, row in enumerate(rows)}
         self.size = len(rows)
         parts = [rows] if len(known[0]) == 1 else list(zip(*rows, strict=True))
@@ -117,20 +122,24 @@ class JointAxis:
                 self.where[record] = np.array([place[row] for row in rows_of(column or ())], dtype=np.intp)
 
 
-# What one point has between two labels that another has too stays between them: a deeper network's layers.
-def _interleaved(lists: Iterable[list[Any]]) -> list[Any]:
-    order: list[Any] = []
+# What one point has between two labels that another has too stays between them: a deeper network's layers. Of all
+# orders that keep every point's own, that in which labels come first that were seen first; where points contradict one
+# another, what was seen first goes first.
+def _interleaved(lists: Sequence[list[Any]]) -> list[Any]:
+    seen = {label: index for index, label in enumerate(dict.fromkeys(label for labels in lists for label in labels))}
+    behind: dict[Any, set[Any]] = {label: set() for label in seen}
     for labels in lists:
-        place = {label: index for index, label in enumerate(order)}
-        behind: dict[int, list[Any]] = {}
-        last = next((place[label] - 1 for label in labels if label in place), len(order) - 1)
-        for label in labels:
-            if label in place:
-                last = place[label]
-            else:
-                behind.setdefault(last, []).append(label)
-        merged = behind.get(-1, [])
-        for index, label in enumerate(order):
-            merged += [label, *behind.get(index, [])]
-        order = merged
-    return order
+        for label, following in itertools.pairwise(labels):
+            behind[label].add(following)
+    before = Counter(following for followings in behind.values() for following in followings)
+    order: dict[Any, None] = {}
+    free = [(index, label) for label, index in seen.items() if not before[label]]
+    waiting = iter(seen)
+    while len(order) < len(seen):
+        label = heapq.heappop(free)[1] if free else next(label for label in waiting if label not in order)
+        order[label] = None
+        for following in behind[label]:
+            before[following] -= 1
+            if not before[following] and following not in order:
+                heapq.heappush(free, (seen[following], following))
+    return list(order)

@@ -272,3 +272,51 @@ def test_what_only_one_point_says_of_itself_is_not_said_of_all() -> None:
     assert joined["/g"].x.attrs == LABEL
     with pytest.raises(SchemaError, match="has units"):
         join([at(0), at(1, units="nat")])
+
+
+def of_sites(names: list[str], point: dict[str, object]) -> Increment:
+    data = xr.Dataset({"rank": ("site", np.arange(float(len(names))), LABEL)}, {"site": np.array(names, np.str_)})
+    return Increment("/g", point, data)  # type: ignore[arg-type]
+
+
+def of_units(names: list[str], point: dict[str, object]) -> Increment:
+    return Increment("/g", point, units([(name, 1 + len(name) % 3) for name in names], 1.0))  # type: ignore[arg-type]
+
+
+DEEP = [f"layer{'i' * index}#0" for index in range(7)]
+
+
+@given(st.lists(st.sets(st.integers(0, 6)), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_the_sites_of_networks_of_different_depth_interleave(chosen: list[set[int]], shuffle: random.Random) -> None:
+    names = [DEEP, *([DEEP[place] for place in sorted(places)] for places in chosen)]
+    numbers = list(range(len(names)))
+    shuffle.shuffle(numbers)
+    records = [(sites, {"depth": number}) for sites, number in zip(names, numbers, strict=True) if sites]
+    shuffle.shuffle(records)
+    data = join([of_sites(*one) for one in records])[0]["/g"]
+    assert data.site.values.tolist() == DEEP
+    for sites, point in records:
+        row = data["rank"].sel(depth=point["depth"])
+        assert row.dropna("site").site.values.tolist() == sites
+        assert row.dropna("site").values.tolist() == list(range(len(sites)))
+    flat = join([of_units(*one) for one in records])[0]["/g"]
+    assert list(dict.fromkeys(flat.unit_site.values.tolist())) == DEEP
+    assert flat.neuron.values.tolist() == [neuron for name in DEEP for neuron in range(1 + len(name) % 3)]
+
+
+def test_every_networks_own_order_is_kept_where_that_is_possible() -> None:
+    def joint(*lists: list[str]) -> list[str]:
+        records = [of_sites(names, {"depth": number}) for number, names in enumerate(lists)]
+        return join(records)[0]["/g"].site.values.tolist()
+
+    assert joint(["a", "c"], ["b"], ["b", "c"]) == ["a", "b", "c"]
+    assert joint(["stem", "x", "head"], ["stem", "y", "head"]) == ["stem", "x", "y", "head"]
+    assert joint(["c"], ["a"], ["a", "b", "c"]) == ["a", "b", "c"]
+    assert joint(["a", "b"], ["b", "a"]) == ["a", "b"]  # they contradict one another
+    assert joint(["a", "b", "c"], ["c", "b", "d"]) == ["a", "b", "c", "d"]
+
+
+def test_sites_that_contradict_one_another_keep_their_values() -> None:
+    records = [of_sites(["a", "b"], {"version": 1}), of_sites(["b", "a"], {"version": 2})]
+    data = join(records)[0]["/g"]
+    assert data["rank"].sel(site=["a", "b"]).values.tolist() == [[0.0, 1.0], [1.0, 0.0]]
