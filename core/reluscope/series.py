@@ -47,8 +47,9 @@ class Series:
                         f"metric {metric.name!r} compares with the last moment, but {monoid.owner(metric)} has no "
                         f"method {method!r}; write it"
                     )
-        self._keepers = {_slot(metric): metric for metric in reversed(self._last)}
+        self._keepers: dict[str, Metric] = {}
         for metric in self._last:
+            self._keepers.setdefault(_slot(metric), metric)
             other = next(m for m in self._keepers.values() if monoid.owner(m) == monoid.owner(metric))
             if _slot(other) != _slot(metric):
                 raise PluginError(
