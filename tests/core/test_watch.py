@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
+import itertools
 import json
 import multiprocessing
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -413,4 +416,122 @@ def test_a_network_that_changes_its_sites() -> None:
     with rs.Watch(model, "firing_rate", [tuple(data()[:])], every=1, lab=LAB) as watch:
         model.append(nn.ReLU())
         with pytest.raises(ObservationError, match="sites at step 1 are not those at step 0"):
+            watch.step()
+
+
+PATTERNS = ["pattern_jaccard_first", "pattern_jaccard_previous", "pattern_jaccard_last", "pattern_total"]
+
+
+def jumping(watch: rs.Watch, model: nn.Sequential, steps: int) -> list[nn.Module]:
+    """Move a network about under a watch; what it was at each step."""
+    found = [copy.deepcopy(model)]
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(steps):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+        watch.step()
+        found.append(copy.deepcopy(model))
+    return found
+
+
+def similarity(one: nn.Module, other: nn.Module, site: str) -> float:
+    x = data()[:][0]
+    first, second = (Counter(map(tuple, rs.observe(model.eval(), x).pattern[site].tolist())) for model in (one, other))
+    every = set(first) | set(second)
+    return sum(min(first[p], second[p]) for p in every) / sum(max(first[p], second[p]) for p in every)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in memory", "archive"])
+def test_moments_are_compared_with_the_first_the_previous_and_the_last(kept: bool, tmp_path: Path) -> None:
+    path = tmp_path / "run.nc" if kept else None
+    model = network()
+    with rs.Watch(model, PATTERNS, [tuple(data()[:])], every=1, archive=path, lab=LAB) as watch:
+        models = jumping(watch, model, 4)
+        assert "pattern_jaccard_last" not in watch.dataset  # it is not known yet
+    for found in [watch.dataset, *([rs.open_archive(path, verify=True)["watch"].to_dataset()] if path else [])]:
+        for step, site in itertools.product(range(5), found.site.values.tolist()):
+            at = found.sel(step=step, site=site)
+            assert float(at.pattern_jaccard_first) == similarity(models[step], models[0], site)
+            assert float(at.pattern_jaccard_previous) == similarity(models[step], models[max(0, step - 1)], site)
+            assert float(at.pattern_jaccard_last) == similarity(models[step], models[-1], site)
+        assert found.pattern_jaccard_last.attrs["units"] == "1"
+        assert found.pattern_jaccard_last.dims == ("step", "site")
+    if path:
+        tables = rs.open_archive(path)["pattern_counts"].to_dataset()
+        assert tables.step.values.tolist() == [0, 1, 2, 3, 4]
+        between = patterns.similarity.between_moments(tables, "step")
+        assert float(between[1, 3, 0]) == similarity(models[1], models[3], str(between.site.values[0]))
+        assert not watch._kept["pattern_counts"]  # the archive holds them
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in memory", "archive"])
+@pytest.mark.parametrize("names", [PATTERNS, ["pattern_jaccard_last"]], ids=["several", "last alone"])
+def test_one_moment_alone_is_compared_with_itself(names: list[str], kept: bool, tmp_path: Path) -> None:
+    path = tmp_path / "run.nc" if kept else None
+    with rs.Watch(network(), names, [tuple(data()[:])], every=1, archive=path, lab=LAB) as watch:
+        pass
+    for found in [watch.dataset, *([rs.open_archive(path)["watch"].to_dataset()] if path else [])]:
+        assert found.pattern_jaccard_last.values.tolist() == [[1.0, 1.0]]
+        assert found.step.values.tolist() == [0]
+        assert found.activation.values.tolist() == ["relu", "leaky_relu"]
+
+
+def test_a_loop_that_raises_is_compared_too(tmp_path: Path) -> None:
+    model = network()
+    watch = rs.Watch(model, PATTERNS, [tuple(data()[:])], every=1, archive=tmp_path / "run.nc", lab=LAB)
+
+    def loop() -> None:
+        with watch:
+            jumping(watch, model, 2)
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        loop()
+    found = rs.open_archive(tmp_path / "run.nc")["watch"].to_dataset()
+    assert found.pattern_jaccard_last.notnull().all()
+    xr.testing.assert_equal(found.pattern_jaccard_last, watch.dataset.pattern_jaccard_last)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in memory", "archive"])
+def test_a_comparison_that_fails_does_not_hide_the_loops_error(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reluscope.series import Series
+
+    def broken(self: Series, *_: Any) -> Any:
+        raise ObservationError("no comparison")
+
+    monkeypatch.setattr(Series, "compared_with_last", broken)
+
+    def watched(name: str) -> rs.Watch:
+        path = tmp_path / name if kept else None
+        return rs.Watch(network(), PATTERNS, [tuple(data()[:])], every=1, archive=path, lab=LAB)
+
+    with pytest.raises(ZeroDivisionError) as caught, watched("a.nc"):
+        raise ZeroDivisionError("mine")
+    assert "no comparison" in caught.value.__notes__[0]
+    with pytest.raises(ObservationError, match="no comparison"), watched("b.nc"):
+        pass
+    if kept:
+        assert rs.open_archive(tmp_path / "a.nc")["watch"].sizes["step"] == 1
+        assert rs.open_archive(tmp_path / "b.nc")["watch"].sizes["step"] == 1  # the parts are there
+        watched("c.nc")  # nothing holds on to a lock
+        with pytest.raises(ArchiveError, match="holds a run that was not finished"), watched("b.nc"):
+            pass
+
+
+def test_what_one_moment_says_of_itself_is_not_said_of_all() -> None:
+    model = network()
+    with rs.Watch(model, "pattern_total", [tuple(data()[:])], every=1, lab=LAB) as watch:
+        jumping(watch, model, 2)
+    assert watch.dataset.pattern_total.attrs["units"] == "1"
+    assert watch.dataset.attrs["samples"] == 12
+
+
+def test_a_network_that_changes_under_a_comparison_is_refused() -> None:
+    model = network()
+    with rs.Watch(model, PATTERNS, [tuple(data()[:])], every=1, lab=LAB) as watch:
+        model.append(nn.ReLU())
+        with pytest.raises(ObservationError, match=r"watch, step 1: .*site '7#0' was None.* expected the same network"):
             watch.step()
