@@ -7,7 +7,8 @@ A table is plain data, so that it can be sent, kept and merged anywhere:
 - `words` and `counts`: lists of chunks. Chunks hold ascending, disjoint ranges of words, and are never changed, only
   replaced: two tables may share them. Where the possible words are few, `words` is empty, and `counts` holds one chunk
   with a place for each of them;
-- `new_words` and `new_counts`: sorted runs that wait to be merged, together at most `WAITING` of the chunks.
+- `new_words` and `new_counts`: sorted runs that wait to be merged, together at most `WAITING` of the chunks, in a small
+  table as much as these.
 
 A word is a 64-bit key (see `reluscope_plugins.patterns.keys`), or in an exact table of more than 64 bits a row of
 64-bit words.
@@ -37,7 +38,7 @@ WAITING = 1 / 5
 DENSE_BITS = 16
 """Patterns of so many bits or fewer are counted in places, once that takes no more memory than listing them."""
 
-_FEW = 1 << 17
+_FEW = 1 << 12
 
 
 def empty(bits: int, *, limit: float | None = None, seed: int = 0, exact: bool = False) -> Table:
@@ -127,7 +128,8 @@ def add(table: Table, other: Table) -> None:
     for name, chunks in runs.items():
         table[f"new_{name}"] += [*chunks, *other[f"new_{name}"]]
     waiting, settled_entries = (sum(map(len, table[name])) for name in ("new_counts", "counts"))
-    if waiting > max(_FEW, WAITING * settled_entries):
+    # in a small table as many may wait as are there: what waits never takes more memory, but for a few
+    if waiting > max(_FEW, min(CHUNK, settled_entries), WAITING * settled_entries):
         settle(table)
 
 

@@ -126,6 +126,21 @@ def test_a_site_that_not_every_batch_has() -> None:
     assert set(plain) == {"always#0"}
 
 
+@pytest.mark.parametrize("counts", CLASSES)
+def test_a_merged_state_shares_nothing_that_an_update_changes(counts: Any) -> None:
+    def seen(labels: list[int], seed: int) -> Any:
+        x = torch.randn(len(labels), 1, 6, 6, generator=torch.Generator().manual_seed(seed))
+        return observe(network, x, target=torch.tensor(labels))
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.ReLU())
+    instance = counts()
+    parts = [instance.measure(seen([0, 0, 1], 1)), instance.measure(seen([2, 1, 1], 2))]
+    kept = copy.deepcopy(parts)
+    merged = instance.merge(*parts)
+    instance.update(merged, seen([0, 1, 2, 3], 3))
+    np.testing.assert_equal(parts, kept)
+
+
 # The kit's laws
 
 

@@ -82,7 +82,7 @@ def test_words_are_in_order_and_chunks_of_limited_size(monkeypatch: pytest.Monke
         together = np.concatenate([*table["words"], np.zeros(0, np.uint64)])
         assert (together[1:] > together[:-1]).all()
         waiting, settled_entries = (sum(map(len, table[name])) for name in ("new_counts", "counts"))
-        assert waiting <= max(8, tables.WAITING * settled_entries)
+        assert waiting <= max(8, min(16, settled_entries), tables.WAITING * settled_entries)
         assert [(int(w), int(n)) for part in chunks(table) for w, n in zip(*part, strict=True)] == sorted(seen.items())
     assert len(table["words"]) > 10
 
@@ -200,6 +200,19 @@ def test_memory_of_two_million_patterns(batch: int, bits: int) -> None:
     counting, finished = peaks(2_000_000, batch, bits)
     assert counting <= BYTES
     assert finished <= BYTES
+
+
+@pytest.mark.parametrize("distinct", [1, 300, 10_000, 200_000])
+def test_what_waits_takes_no_more_memory_than_what_was_merged(distinct: int) -> None:
+    # few patterns that come again and again; a table for each site and class may be held
+    table, batch = empty(64), numbered(0, distinct)
+    few = 50_000
+    for start in range(0, 300_000 if distinct < 20_000 else 10**6, 1000):
+        place = torch.arange(start, start + 1000) * 7919 % distinct
+        add(table, counted(batch[place], 64))
+        held = sum(array.nbytes for name in ("words", "counts", "new_words", "new_counts") for array in table[name])
+        assert held <= BYTES * len(entries(table)[0]) + few if start % 50_000 == 0 else True
+    assert len(entries(table)[0]) == distinct
 
 
 SCALE = """
