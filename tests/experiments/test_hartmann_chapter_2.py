@@ -113,9 +113,9 @@ def test_figures_2_12_and_2_13_small_run(data_root: Path) -> None:
     first, last = (counts.sel(epoch=epoch, site=deep) for epoch in (0, 3))
     assert (last < first).all()
     assert (last.sel(batch_norm=True) > last.sel(batch_norm=False)).all()
-    assert (tree["epoch/test_accuracy"].sel(epoch=3) > 0.85).all()
+    assert (tree["epoch/test_accuracy"].sel(epoch=3) > 0.75).all()
     pictures = tree["pictures"]
-    assert pictures.cell_colour.sizes == {"batch_norm": 2, "epoch": 3, "site": 6, "y": 150, "x": 150}
+    assert pictures.cell_colour.sizes == {"batch_norm": 2, "epoch": 3, "site": 6, "y": 120, "x": 120}
     other = rs.run("hartmann_figure_2_13", lab=LAB, scale="small", data_root=data_root)
     assert np.array_equal(other["cells/cell_count"], counts)
     assert "pictures" not in other
