@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import sys
@@ -65,6 +64,7 @@ class ArchiveWriter:
         self._keys: dict[str, frozenset[str]] = {}
         self._attrs: dict[str, Any] = {}
         self._parts = 0
+        self._holds: dict[int, list[tuple[str, Mapping[str, Scalar]]]] = {}
         self._present: str | None = None
         self._fresh = False
         self._refuse_to_overwrite(resume)
@@ -188,6 +188,7 @@ class ArchiveWriter:
         for count in bounds.split([record.data for record in self._buffer]):
             with durable.explained("write", self._folder.part(self._parts), self._kept()):
                 self._folder.write_part(self._parts, self._buffer[:count])
+            self._holds[self._parts] = [(record.group, record.point) for record in self._buffer[:count]]
             self._parts += 1
             del self._buffer[:count]
         if checkpoint is not None:
@@ -226,11 +227,14 @@ class ArchiveWriter:
             The records of that group and point, joined; empty where there is none.
         """
         wanted, labels = "/" + group.strip("/"), dict(point or {})
-        found = [
-            Increment(wanted, {}, record.data)
-            for record in itertools.chain(self._folder.read(max_bytes=None), self._buffer)
-            if record.group == wanted and record.point == labels
-        ]
+        found: list[Increment] = []
+        for number in range(self._parts):
+            if (wanted, labels) in self._holds.get(number, [(wanted, labels)]):  # an earlier run's may hold anything
+                records = list(self._folder.read(max_bytes=None, numbers=[number]))
+                self._holds[number] = [(record.group, record.point) for record in records]
+                found += [record for record in records if (record.group, record.point) == (wanted, labels)]
+        found += [record for record in self._buffer if (record.group, record.point) == (wanted, labels)]
+        found = [Increment(wanted, {}, record.data) for record in found]
         return join(found)[0][wanted] if found else xr.Dataset()
 
     def finish(self) -> xr.DataTree:

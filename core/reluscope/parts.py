@@ -85,11 +85,12 @@ class PartsFolder:
         tree.attrs[manifest.ATTRIBUTE] = json.dumps(manifest.sums(tree))
         durable.write(self.part(number), *netcdf.encode(tree, compress=False))
 
-    def read(self, *, max_bytes: int | None = MAX_BYTES) -> Iterator[Increment]:
+    def read(self, *, max_bytes: int | None = MAX_BYTES, numbers: Sequence[int] | None = None) -> Iterator[Increment]:
         """Read all complete parts, in the order in which they were written.
 
         Args:
             max_bytes: How much memory they may declare together; None for no bound.
+            numbers: Which parts; None for all.
 
         Yields:
             What was recorded.
@@ -97,7 +98,7 @@ class PartsFolder:
         Raises:
             ArchiveError: If a part is damaged.
         """
-        for number in range(self.count()):
+        for number in range(self.count()) if numbers is None else numbers:
             path = self.part(number)
             declared = inspect(path, max_bytes=max_bytes)
             max_bytes = None if max_bytes is None else max_bytes - declared

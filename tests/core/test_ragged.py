@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import reluscope as rs
+from reluscope import netcdf
 from reluscope.archive import ArchiveWriter
 from reluscope.errors import ObservationError
 from reluscope.joining import Increment, compact, join
@@ -132,6 +133,33 @@ def test_an_archive_keeps_keys_exactly_where_a_point_has_no_table(tmp_path: Path
     assert found["key"].sel(seed=0, epoch=1).values.tolist() == [*keys[:2], 0]
     assert not found["key"].sel(seed=1).values.any()
     assert np.isnan(found["bits"].sel(seed=1, epoch=1))
+
+
+def test_reading_back_opens_only_the_parts_that_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    decode = netcdf.decode
+    monkeypatch.setattr(netcdf, "decode", lambda path: opened.append(Path(path).name) or decode(path))  # type: ignore[func-returns-value]
+
+    def append(writer: ArchiveWriter, seed: int) -> None:
+        for epoch in (0, 1):
+            writer.append("t", table([epoch], [[1 + seed, 2**63 + epoch]], ["a"]), {"seed": seed})
+            writer.append("other", table([epoch], [[3]], ["a"]), {"seed": seed})
+            writer.flush({"seed": seed})
+
+    with ArchiveWriter(tmp_path / "run.nc", attrs={}) as writer:
+        for seed in range(3):
+            append(writer, seed)
+        assert writer.recorded("t", {"seed": 1})["key"].values.tolist() == [[2, 2**63], [2, 2**63 + 1]]
+        assert opened == ["part-000002.nc", "part-000003.nc"]
+    opened.clear()
+    with ArchiveWriter(tmp_path / "run.nc", attrs={}, resume=True) as writer:
+        append(writer, 3)
+        for _ in range(2):  # what an earlier run wrote must be looked at, once
+            assert writer.recorded("t", {"seed": 3})["key"].values.tolist() == [[4, 2**63], [4, 2**63 + 1]]
+        assert opened == [*(f"part-{number:06d}.nc" for number in range(8)), "part-000006.nc", "part-000007.nc"]
+        opened.clear()
+        assert writer.recorded("t", {"seed": 0})["key"].values.tolist() == [[1, 2**63], [1, 2**63 + 1]]
+        assert opened == ["part-000000.nc", "part-000001.nc"]
 
 
 def network(widths: tuple[int, ...], seed: int) -> nn.Sequential:

@@ -82,7 +82,8 @@ def test_similarities_are_those_of_dictionaries(lab: rs.Lab) -> None:
     tree = rs.run(table(procedure="watched", sweep=sweep), lab=lab)
     found = tree["epoch"].to_dataset()
     between = between_moments(tree["pattern_counts_epoch"].to_dataset(), "epoch")
-    x = torch.stack([lab.datasets["digits"].load("train", None, lab=lab)[place][0] for place in range(SAMPLES)])
+    digits = lab.datasets["digits"].load("train", None, lab=lab)
+    x = torch.stack([digits[place][0] for place in range(SAMPLES)])
     counts = {}
     for key, model in SEEN.items():
         observation = observe(model.eval(), x)
