@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,7 +18,7 @@ from reluscope.inputs import unwrap
 from reluscope.observation import Observation, observe
 from reluscope.preserve import preserved
 from reluscope_plugins.patterns.batch_statistics import batch_statistics
-from reluscope_plugins.patterns.colours import bordered, colours
+from reluscope_plugins.patterns.colours import bordered, colours, rgb
 from reluscope_plugins.patterns.keys import global_keys, sample_keys
 from reluscope_plugins.patterns.plane import Plane, ticks
 
@@ -106,6 +107,30 @@ def cells(
                 progress(min(start + batch_size, total), total)
     assert seen is not None
     return _labelled(seen, along.numpy())
+
+
+def picture(found: xr.Dataset, site: str) -> Image.Image:
+    """Draw the cells of one site.
+
+    Args:
+        found: What `cells` found.
+        site: One of its sites.
+
+    Returns:
+        The picture, y upwards, one pixel for each point of the grid; its `save` writes it to a file.
+
+    Raises:
+        UnknownNameError: If there is no such site.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+        >>> picture(cells(model, Plane.axes(), resolution=20), "global").size
+        (20, 20)
+    """
+    sites = [str(name) for name in found["site"].values]
+    if site not in sites:
+        raise UnknownNameError(f"unknown site {site!r}. {nearest(site, sites)}")
+    return Image.fromarray(rgb(found["cell_colour"].sel(site=site).transpose("y", "x").values)[::-1])
 
 
 class _Patterns:

@@ -17,7 +17,7 @@ from torch import nn
 from reluscope import schema
 from reluscope.errors import ObservationError, UnknownNameError
 from reluscope.observation import observe
-from reluscope_plugins.patterns.cells import GLOBAL, cells
+from reluscope_plugins.patterns.cells import GLOBAL, cells, picture
 from reluscope_plugins.patterns.colours import BORDERS, colours, palette
 from reluscope_plugins.patterns.keys import row_keys, sample_keys
 from reluscope_plugins.patterns.plane import Plane
@@ -332,3 +332,19 @@ def test_model_is_left_as_it_was_on_error(statistics: torch.Tensor | None) -> No
 def test_bad_input_says_what_is_wrong(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_picture_has_the_colours_with_y_upwards() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 5), nn.ReLU())
+    found = cells(model, Plane.axes(), resolution=30)
+    drawn = picture(found, "1#0")
+    for x, y in [(0, 0), (29, 0), (4, 17)]:
+        red, green, blue = drawn.getpixel((x, 29 - y))
+        assert (red << 16) + (green << 8) + blue == int(found["cell_colour"].sel(site="1#0").values[y, x])
+
+
+def test_a_picture_of_an_unknown_site_names_the_nearest() -> None:
+    found = cells(nn.Sequential(nn.Linear(2, 5), nn.ReLU()), Plane.axes(), resolution=5)
+    with pytest.raises(UnknownNameError, match="1#0"):
+        picture(found, "1#1")
