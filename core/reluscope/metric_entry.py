@@ -258,7 +258,10 @@ def metric(
         minimum: Least value it can take.
         maximum: Greatest value it can take.
         needs: What it needs of an observation: see `NEEDS`.
-        of: A class with `measure`, `merge` and `finish`; the decorated function takes what `finish` gives.
+        of: A class with `measure`, `merge` and `finish`; the decorated function takes what `finish` gives. Metrics of
+            one class with equal parameters share one state. The class may have `update(state, observation)`, which
+            measures into a state in place; for what compares with the last moment it has `kept(state)` and
+            `restored(dataset)`, which lay a state out for an archive and undo it.
         compared_with: Moment of which the decorated function takes the same as its second argument: see `REFERENCES`.
         brings: Metrics that are measured whenever this one is.
 

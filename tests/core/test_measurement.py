@@ -58,7 +58,7 @@ def test_all_metrics_in_one_labelled_dataset(model: nn.Module) -> None:
     assert set(dataset.data_vars) == set(ALL)
     assert dataset.attrs == {"samples": 10}
     assert dataset.site.values.tolist() == ["2#0", "5#0"]
-    assert dataset.sizes == {"site": 2, "unit": 11}
+    assert dataset.sizes == {"site": 2, "unit": 11, "bound": 2}
     assert all(dataset[name].attrs["units"] and dataset[name].attrs["long_name"] for name in dataset.data_vars)
     xr.testing.assert_allclose(dataset, rs.measure(model, joined(data), metrics=ALL, lab=LAB), rtol=1e-6)
     x, y = joined(data)[0]
@@ -72,14 +72,12 @@ def test_ten_metrics_cost_one_forward_pass(model: nn.Module) -> None:
         """Mean of the output."""
         return observation.output.mean()
 
-    many = [
-        *ALL,
-        *(Metric(name=f"copy_{i}", summary="Output", definition=output.definition) for i in range(10 - len(ALL))),
-    ]
+    copies = [Metric(name=f"copy_{i}", summary="Output", definition=output.definition) for i in range(3)]
+    many = [*ALL, *copies]
     calls = []
     handle = model.register_forward_hook(lambda *_: calls.append(1))
     rs.measure(model, batches(), metrics=many, lab=LAB)
-    assert len(many) == 10
+    assert len(many) > 10
     assert len(calls) == len(batches())
     rs.measure(model, batches(), metrics=["firing_rate"], lab=LAB)
     assert len(calls) == 2 * len(batches())
