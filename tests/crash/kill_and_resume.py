@@ -37,6 +37,8 @@ metrics = [
     {{ name = "firing_rate" }},
     {{ name = "dead_units", every = "100 steps", split = "train" }},
     {{ name = "affine_rank", samples = 50 }},
+    {{ name = "pattern_jaccard_previous", samples = 100 }},
+    {{ name = "pattern_jaccard_last", samples = 100, every = "5 epochs" }},
 ]
 [sweep]
 scheduler = [{{ name = "step_decay" }}, {{ name = "one_cycle", peak = 0.1 }}]

@@ -228,6 +228,20 @@ def test_what_is_brought_is_measured_and_named_by_its_split_where_it_must(lab: r
     assert {"pattern_total", "pattern_false_merge_bound"} <= set(alone.data_vars)
 
 
+def test_what_is_asked_for_keeps_its_own_parameters(lab: rs.Lab) -> None:
+    metrics = [
+        {"name": "pattern_total", "exact": True},
+        {"name": "pattern_false_merge_bound"},
+        {"name": "pattern_entropy"},
+    ]
+    found = rs.run(table(metrics=metrics, epochs=1), lab=lab)["epoch"].to_dataset()
+    assert found.pattern_total.attrs["parameters"] == '{"exact": true}'
+    assert "parameters" not in found.pattern_false_merge_bound.attrs
+    assert "parameters" not in found.pattern_saturated.attrs
+    brought = rs.run(table(metrics=metrics[:1], epochs=1), lab=lab)["epoch"].to_dataset()
+    assert brought.pattern_false_merge_bound.attrs["parameters"] == '{"exact": true}'
+
+
 def test_training_mode_is_told_apart_by_batch_norm(lab: rs.Lab) -> None:
     changes = {"architecture": {"name": "mlp", "widths": [64, 8, 10], "batch_norm": True}, "epochs": 1}
 
