@@ -24,7 +24,6 @@ from reluscope_plugins.patterns.table import (
     entries,
     merged,
     of_words,
-    settled,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ class Distribution:
         limit: Bits that its entropy cannot exceed.
         samples: Number of samples counted; a convolution's positions count as samples.
         exact: Whether patterns of more than 64 bits were kept whole.
+        table: The count.
     """
 
     def __init__(self, table: Table) -> None:
@@ -53,22 +53,17 @@ class Distribution:
         self.limit = float(table["limit"])
         self.samples = int(table["rows"])
         self.exact = bool(table["exact"])
-        self._table = table
-
-    @cached_property
-    def table(self) -> Table:
-        """The count, settled."""
-        return settled(self._table)
+        self.table = table
 
     @cached_property
     def counts(self) -> Any:
         """How often each distinct pattern was seen, in the order of the patterns, `(pattern,)`."""
-        return np.concatenate([np.zeros(0, np.uint32), *(counts for _, counts in chunks(self._table))])
+        return np.concatenate([np.zeros(0, np.uint32), *(counts for _, counts in chunks(self.table))])
 
     @cached_property
     def multiplicities(self) -> Multiplicities:
         """How many patterns were seen how often."""
-        parts = [multiplicities(counts) for _, counts in chunks(self._table)]
+        parts = [multiplicities(counts) for _, counts in chunks(self.table)]
         if len(parts) < 2:
             return parts[0] if parts else multiplicities([])
         count, place = np.unique(np.concatenate([part.count for part in parts]), return_inverse=True)

@@ -257,7 +257,7 @@ def shared(first: Table, second: Table) -> tuple[Array, Array]:
         second: Another.
 
     Returns:
-        How often the first and the second saw each of them, int64 `(pattern,)`.
+        How often the first and the second saw each of them, unsigned integers `(pattern,)`.
 
     Raises:
         ObservationError: If they do not count patterns of the same kind.
@@ -268,19 +268,26 @@ def shared(first: Table, second: Table) -> tuple[Array, Array]:
                 f"pattern tables differ in {name}: {first[name]} and {second[name]}, expected the same; compare "
                 "moments of one network, counted with the same parameters"
             )
-    (words, counts), (others, other_counts) = entries(first), entries(second)
-    if words.ndim == 2:
+    if first["exact"] and first["bits"] > 64:
+        (words, counts), (others, other_counts) = entries(first), entries(second)
         both = np.concatenate([words, others])
         order = np.lexsort(both.T[::-1])
         twice = np.flatnonzero((both[order[1:]] == both[order[:-1]]).all(1))
         pair = np.sort(np.stack([order[twice], order[twice + 1]]), axis=0)
-        return counts[pair[0]].astype(np.int64), other_counts[pair[1] - len(words)].astype(np.int64)
-    if not len(words):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    place = np.searchsorted(words, others)
-    place[place == len(words)] = 0
-    hit = words[place] == others
-    return counts[place[hit]].astype(np.int64), other_counts[hit].astype(np.int64)
+        return counts[pair[0]], other_counts[pair[1] - len(words)]
+    found: tuple[list[Array], list[Array]] = ([np.zeros(0, np.uint32)], [np.zeros(0, np.uint32)])
+    left, right = chunks(first), chunks(second)
+    one, other = next(left, None), next(right, None)
+    while one is not None and other is not None:
+        place = np.searchsorted(one[0], other[0])
+        hit = one[0][np.minimum(place, len(one[0]) - 1)] == other[0]
+        found[0].append(one[1][place[hit]])
+        found[1].append(other[1][hit])
+        if one[0][-1] <= other[0][-1]:
+            one = next(left, None)
+        else:
+            other = next(right, None)
+    return np.concatenate(found[0]), np.concatenate(found[1])
 
 
 # Which of ascending words belong to which chunk.

@@ -215,6 +215,25 @@ def test_memory_of_two_million_patterns(batch: int, bits: int) -> None:
     assert finished <= BYTES
 
 
+def test_comparing_two_tables_takes_no_third() -> None:
+    def million(start: int) -> Table:
+        table = empty(64)
+        for first in range(start, start + 10**6, 50_000):
+            add(table, counted(numbered(first, 50_000), 64))
+        return table
+
+    tracemalloc.start()
+    try:
+        before, now = million(0), million(500_000)
+        tracemalloc.reset_peak()
+        one, other = shared(now, before)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert one.sum() == other.sum() == len(one) == 500_000
+    assert peak <= BYTES * 2 * 10**6
+
+
 @pytest.mark.parametrize("distinct", [1, 300, 10_000, 200_000])
 def test_what_waits_takes_no_more_memory_than_what_was_merged(distinct: int) -> None:
     # few patterns that come again and again; a table for each site and class may be held
