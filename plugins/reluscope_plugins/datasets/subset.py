@@ -10,20 +10,21 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from reluscope.random_state import derived_seed
 from reluscope_plugins.datasets.building import carry_over, load_inner
-from reluscope_plugins.datasets.checks import check_choice, check_integer
+from reluscope_plugins.datasets.checks import SPLITS, check_choice, check_integer
 from reluscope_plugins.datasets.samples import tensorwise, with_tensors
 
 if TYPE_CHECKING:
     from reluscope.lab import Lab
 
 
-class First(Dataset[Any]):
-    """The first samples of a data set, each loaded when it is asked for.
+class Chosen(Dataset[Any]):
+    """Some samples of a data set, each loaded when it is asked for.
 
     Args:
         data: Map-style.
-        samples: How many; at most as many as there are.
+        chosen: (sample,), int64: which.
 
     Attributes:
         classes: Class names in the order of the labels.
@@ -33,14 +34,14 @@ class First(Dataset[Any]):
             where the data set has it.
     """
 
-    def __init__(self, data: Any, samples: int) -> None:
+    def __init__(self, data: Any, chosen: torch.Tensor) -> None:
         self._data = data
-        self._samples = samples
+        self._chosen = chosen.tolist()
         self.classes: tuple[str, ...]
         self.mean: tuple[float, ...]
         self.std: tuple[float, ...]
         carry_over(data, self)
-        _shorten(data, self, samples)
+        _select(data, self, chosen)
 
     def __len__(self) -> int:
         """Return the number of samples.
@@ -48,7 +49,7 @@ class First(Dataset[Any]):
         Returns:
             It.
         """
-        return self._samples
+        return len(self._chosen)
 
     def __getitem__(self, index: int) -> Any:
         """Load one sample.
@@ -58,13 +59,8 @@ class First(Dataset[Any]):
 
         Returns:
             What the data set gives.
-
-        Raises:
-            IndexError: If there are fewer samples.
         """
-        if not -self._samples <= index < self._samples:
-            raise IndexError(f"sample {index} of {self._samples}")
-        return self._data[index % self._samples]
+        return self._data[self._chosen[index]]
 
 
 def subset(
@@ -75,11 +71,13 @@ def subset(
     train: int | None = None,
     validation: int | None = None,
     test: int | None = None,
+    seed: int = 0,
     lab: Lab | None = None,
 ) -> Any:
-    """Load a data set and keep the first so many samples of each split, for a smaller run of the same thing.
+    """Load a data set and keep so many samples of each split, drawn at random, for a smaller run of the same thing.
 
-    Training samples are in a random order already wherever a split was drawn; a test set is in the order of its file.
+    They come in the order in which they were drawn; a greater number with the same seed keeps those of a smaller one,
+    and more after them.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
@@ -88,6 +86,7 @@ def subset(
         train: Samples of the train split that are kept, at least 1; None keeps all, as does a number beyond them.
         validation: The same of the validation split.
         test: The same of the test split.
+        seed: Seed of the draws.
         lab: Where the data set is looked up.
 
     Returns:
@@ -107,23 +106,29 @@ def subset(
     for name, samples in wanted.items():
         if samples is not None:
             check_integer("subset", name, samples, 1)
+    check_integer("subset", "seed", seed, 0)
     check_choice("subset", "split", split, wanted)
     _, data = load_inner("subset", dataset, split, root, lab)
     samples = wanted[split]
     if samples is None or samples >= len(data):
         return data
+    generator = torch.Generator().manual_seed(derived_seed(seed, SPLITS.index(split)))
+    chosen = torch.randperm(len(data), generator=generator)[:samples]
     if not tensorwise(data):
-        return First(data, samples)
+        return Chosen(data, chosen)
     inputs, labels = data.tensors
-    # copies, so that the samples left out do not stay in memory
-    made: Any = with_tensors(data, inputs=inputs[:samples].clone(), labels=labels[:samples].clone())
-    _shorten(data, made, samples)
+    made: Any = with_tensors(data, inputs=inputs[chosen], labels=labels[chosen])
+    _select(data, made, chosen)
     return made
 
 
-def _shorten(data: Any, made: Any, samples: int) -> None:
+def _select(data: Any, made: Any, chosen: torch.Tensor) -> None:
     # what is known of each sample, under the names that our data sets and torchvision's use
     for attribute in ("labels", "targets", "clean_labels", "mislabelled", "redrawn"):
         known = getattr(data, attribute, None)
-        if isinstance(known, list | tuple | np.ndarray | torch.Tensor) and len(known) == len(data):
-            setattr(made, attribute, known[:samples])
+        if not isinstance(known, list | tuple | np.ndarray | torch.Tensor) or len(known) != len(data):
+            continue
+        if isinstance(known, list | tuple):
+            setattr(made, attribute, [known[index] for index in chosen.tolist()])
+        else:
+            setattr(made, attribute, known[chosen if isinstance(known, torch.Tensor) else chosen.numpy()])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch.utils.data import Dataset
 
@@ -51,29 +52,54 @@ def load(name: str, split: str, **params: Any) -> Any:
     return LAB.datasets[name].load(split, lab=LAB, **params)
 
 
-def test_the_first_samples_of_each_split_in_memory() -> None:
+def places(data: Any, found: Any) -> list[int]:
+    """Say where in a data set the samples of another are; each is there once."""
+    rows = {tuple(x.flatten().tolist()): place for place, x in enumerate(data.inputs)}
+    return [rows[tuple(x.flatten().tolist())] for x in found.inputs]
+
+
+def test_samples_of_each_split_in_memory() -> None:
     whole = {split: load("digits", split) for split in ("train", "validation", "test")}
-    counts = {"train": 100, "test": 7}
+    counts = {"train": 100, "test": 90}
     for split, data in whole.items():
         found = load("subset", split, dataset={"name": "digits"}, **counts)
-        kept = counts.get(split, len(data))
         assert type(found) is Samples
-        assert torch.equal(found.inputs, data.inputs[:kept])
-        assert torch.equal(found.labels, data.labels[:kept])
+        assert len(found) == counts.get(split, len(data))
+        where = places(data, found)
+        assert len(set(where)) == len(where)
+        assert torch.equal(found.labels, data.labels[where])
         assert torch.equal(found.tensors[0], found.inputs)
         assert (found.classes, found.mean, found.std) == (data.classes, data.mean, data.std)
     small = load("subset", "train", dataset={"name": "digits"}, train=3)
     assert small.inputs.untyped_storage().nbytes() == 3 * 64 * 4  # what was left out is not in memory
 
 
+def test_draws() -> None:
+    few, many, others = (
+        load("subset", "train", dataset={"name": "digits"}, train=train, seed=seed).inputs
+        for train, seed in ((50, 0), (200, 0), (50, 1))
+    )
+    assert torch.equal(few, many[:50])
+    assert not torch.equal(few, others)
+
+
+def test_every_sample_is_drawn_as_often() -> None:
+    """2,000 seeds; null: each of the five is drawn first with probability 1/5; chi-square, error probability 1e-6."""
+    first = [
+        int(load("subset", "train", dataset={"name": "lazy"}, train=1, seed=seed)[0][0][0]) for seed in range(2000)
+    ]
+    assert scipy.stats.chisquare(np.bincount(first, minlength=5)).pvalue > 1e-6
+
+
 def test_what_is_loaded_one_by_one_stays_so() -> None:
     found = load("subset", "train", dataset={"name": "lazy"}, train=3)
     assert len(found) == 3
-    assert [int(found[i][0][0]) for i in (0, 1, 2, -1, -3)] == [0, 1, 2, 2, 0]
-    assert (found.classes, found.targets) == (("a", "b", "c"), [2, 0, 1])
-    for index in (3, -4):
-        with pytest.raises(IndexError, match="of 3"):
-            found[index]
+    where = [int(found[i][0][0]) for i in range(3)]
+    assert len(set(where)) == 3
+    assert found.classes == ("a", "b", "c")
+    assert found.targets == [found[i][1] for i in range(3)] == [LABELS[place] for place in where]
+    with pytest.raises(IndexError):
+        found[3]
 
 
 def test_more_than_there_are_keeps_all() -> None:
@@ -88,6 +114,11 @@ def test_corruptions_go_below_and_above() -> None:
     assert np.array_equal(found.labels != found.clean_labels, found.mislabelled)
     above = load("mislabel", "train", dataset={"name": "subset", "dataset": {"name": "digits"}, "train": 200}, k=50)
     assert (len(above), int(above.mislabelled.sum())) == (200, 50)
+
+
+def test_a_seed_that_is_none() -> None:
+    with pytest.raises(RecipeError, match="seed is -1"):
+        load("subset", "train", dataset={"name": "lazy"}, seed=-1)
 
 
 @pytest.mark.parametrize("samples", [0, -1, True, 2.5])
