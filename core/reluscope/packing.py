@@ -132,6 +132,9 @@ def unpack(packed: torch.Tensor, units: int, *, bits: int) -> torch.Tensor:
     """
     if bits == WINNER_BITS:
         return packed[:, : 4 * units].contiguous().view(torch.int32).to(torch.int64).reshape(len(packed), units)
+    if bits == 1 and packed.device.type == "cpu":
+        flags = np.unpackbits(packed.numpy(), axis=1, count=units, bitorder="little")
+        return torch.from_numpy(flags.view(np.bool_))
     place = torch.arange(units, device=packed.device) * bits
     states: torch.Tensor = (packed[:, place // 8] >> (place % 8).to(torch.uint8)) & (2**bits - 1)
     return states.bool() if bits == 1 else states

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reluscope.observation import Observation
 
 
-@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0)
+@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"})
 class dead_units:
     r"""Share of a site's units that are never active on the data.
 

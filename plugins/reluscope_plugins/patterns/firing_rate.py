@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reluscope.observation import Observation
 
 
-@metric(dims=("unit",), units="1", minimum=0.0, maximum=1.0)
+@metric(dims=("unit",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"})
 def firing_rate(observation: Observation) -> dict[str, Count]:
     r"""Share of samples on which each unit is active.
 
