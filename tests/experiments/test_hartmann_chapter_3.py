@@ -103,8 +103,10 @@ def test_figure_3_3_entropy_rises_with_depth_in_toynet_at_initialisation(entropy
 def test_figure_3_3_the_first_step_costs_resnet_least(entropy: dict[str, xr.DataArray]) -> None:
     """25 networks of each kind, paired by seed; three sign tests, error probability at most 1e-6 each.
 
-    That toynet loses more than convnet, as the source has it, does not show with 128 images: all but the first few of
-    its layers are saturated there, each position with a pattern of its own, and have no entropy to lose.
+    At the recipe's rate of 0.1 the same counts, decided on beforehand, are 25, 24 and 22 of 25. That toynet loses more
+    than convnet, as the source has it, does not show: it does in 11 of 25 at rate 0.1, and in 4 at rate 1. With 128
+    images all but toynet's first few layers are saturated, each position with a pattern of its own, and have no entropy
+    to lose; with more images its loss comes nearer to convnet's.
     """
     drops = {name: drop(values) for name, values in entropy.items()}
     assert in_every_seed(drops["toynet"])
