@@ -149,7 +149,7 @@ def _hashed(pieces: Array, seed: int, stream: int = 0) -> Array:
 
 
 def _joined(sums: Array, seed: int) -> Array:
-    sums = sums + np.random.default_rng([seed]).integers(0, 2**64, size=2, dtype=np.uint64)
+    sums = sums + _added(seed)
     keys: Array = (sums[:, 0] >> np.uint64(32)) | (sums[:, 1] & np.uint64(0xFFFFFFFF00000000))
     return keys
 
@@ -163,6 +163,12 @@ def _hashed_on_device(packed: torch.Tensor, seed: int) -> Array:
         factors = torch.from_numpy(_factors(columns.shape[1], seed, 0, first).view(np.int64).copy()).to(packed.device)
         sums += torch.stack([(columns * factors[:, column]).sum(1) for column in (0, 1)], dim=1)
     return _joined(sums.cpu().numpy().view(np.uint64), seed)
+
+
+# Of a generator of its own: no piece begins at 1. A seed alone would not do, since numpy takes missing words for zeros:
+# [seed] draws what [seed, 0, 0] does, which are the first factors.
+def _added(seed: int) -> Array:
+    return _factors(1, seed, 0, 1)[0]
 
 
 @lru_cache(maxsize=256)

@@ -125,7 +125,7 @@ def hashed_reference(rows: npt.NDArray[np.uint8], seed: int) -> list[int]:
     """The hash in Python's integers, one row after the other."""
     pieces = rows.view(np.uint32)
     factors = keys._factors(pieces.shape[1], seed, 0, 0)
-    added = np.random.default_rng([seed]).integers(0, 2**64, size=2, dtype=np.uint64)
+    added = keys._added(seed)
     found = []
     for row in pieces.tolist():
         low, high = (
@@ -149,6 +149,39 @@ def test_factors_are_drawn_at_random() -> None:
     assert (factors & np.uint64(1)).any()
     assert len({keys._factors(3, seed, stream, first).tobytes() for seed, stream, first in np.ndindex(3, 3, 3)}) == 27
     assert not factors.flags.writeable
+
+
+def test_what_is_added_is_no_factor() -> None:
+    # If b were the first factor a, patterns with 2^32 - 1 in their first piece would have 2^32 a before the others: no
+    # carry comes from it, and 1 and 1 + 2^20 in the next piece agree in a half with probability 2^-31, not 2^-32.
+    none = torch.zeros(1, 16, dtype=torch.uint8)
+    for seed in range(20):
+        key = int(row_keys(none, seed=seed)[0])
+        halves = {key & 0xFFFFFFFF, key >> 32}
+        drawn = np.concatenate([keys._factors(4, seed, 0, first) for first in (0, keys._PIECES)])
+        assert not halves & set((drawn >> np.uint64(32)).ravel().tolist())
+
+
+def test_a_half_agrees_no_more_often_than_theory_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of the pair above, over the second factors for which a half can agree at all: those that times 2^20 are within
+    # 2^32 of 0, a share of 2^-31. Null: half of these agree, that is 2^-32 of all; binomial, error 1e-6.
+    rows = torch.from_numpy(np.array([[2**32 - 1, 1, 0, 0], [2**32 - 1, 1 + 2**20, 0, 0]], np.uint32).view(np.uint8))
+    draw, agree, seeds = np.random.default_rng(0), 0, 4000
+    drawn = keys._factors
+
+    def factors(count: int, seed: int, stream: int, first: int) -> npt.NDArray[np.uint64]:
+        found = drawn(count, seed, stream, first).copy()
+        if first == 0:
+            near = draw.integers(1 - 2**12, 2**12, size=2) % 2**44
+            found[1] = near.astype(np.uint64) + (draw.integers(0, 2**20, size=2).astype(np.uint64) << np.uint64(44))
+        return found
+
+    monkeypatch.setattr(keys, "_factors", factors)
+    for seed in range(seeds):
+        one, other = row_keys(rows, seed=seed).tolist()
+        agree += (one >> 32 == other >> 32) + (one & 0xFFFFFFFF == other & 0xFFFFFFFF)
+    lower, upper = binom.ppf([ERROR / 2, 1 - ERROR / 2], 2 * seeds, 0.5)
+    assert lower <= agree <= upper
 
 
 def test_hash_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
