@@ -49,7 +49,8 @@ def entropy(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
     The recipe's settings, but for the rate: batches of 128 images of CIFAR-10, momentum 0.9, weight decay 1e-4, batch
     norm in training mode. The patterns are those of 128 images at all their positions; where the source looks at 50,000
-    images, a step at the recipe's rate of 0.1 hardly shows in so few. The rate is 1.
+    images, a step at the recipe's rate of 0.1 hardly shows in so few. The rate is 1: it was chosen on other seeds
+    (100 to 102), after the claims, fixed beforehand, had missed the error probability at 0.1 (24 and 22 of 25).
     """
     with np.load(data_root / "cifar10/cifar10_10k.npz") as images:
         chosen = np.random.default_rng(0).permutation(len(images["y_train"]))[:320]
