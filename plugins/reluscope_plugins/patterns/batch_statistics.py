@@ -16,6 +16,7 @@ from reluscope.errors import ObservationError
 from reluscope.inputs import Arguments, unwrap
 from reluscope.passes import one_pass
 from reluscope.preserve import preserved
+from reluscope.recorder import trouble
 
 
 @contextlib.contextmanager
@@ -38,8 +39,9 @@ def batch_statistics(model: nn.Module, data: torch.Tensor | Iterable[Any]) -> It
         Nothing.
 
     Raises:
-        ObservationError: If there is no batch, the data give a batch norm less than two values, or one batch norm is
-            called several times in a pass, so that it has no one mean and variance.
+        ObservationError: If there is no batch, the model does not take it, it is not finite, it gives a batch norm less
+            than two values, or one batch norm is called several times in a pass, so that it has no one mean and
+            variance.
 
     Example:
         >>> norm = nn.BatchNorm1d(1)
@@ -172,5 +174,14 @@ def _run(network: nn.Module, batch: Any, listener: _Listener) -> None:
     device = next((tensor.device for tensor in [*network.parameters(), *network.buffers()]), None)
     args, kwargs, _ = Arguments.of(x).copied(graph=False)
     args, kwargs = _pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), (args, kwargs))
-    with torch.no_grad():
-        network(*args, **kwargs)
+    for tensor in _pytree.tree_leaves((args, kwargs)):
+        if isinstance(tensor, torch.Tensor) and (what := trouble(tensor)):
+            raise ObservationError(f"statistics: the data hold {what}, expected finite values; clean the data")
+    try:
+        with torch.no_grad():
+            network(*args, **kwargs)
+    except (RuntimeError, IndexError, TypeError) as error:  # what torch raises on shapes and dtypes that do not fit
+        raise ObservationError(
+            f"statistics: the model raised {type(error).__name__} on the data: {' '.join(str(error).split())}; "
+            "expected batches that it takes, of its own dtype"
+        ) from error

@@ -294,7 +294,9 @@ class class_pattern_counts:
         """
         labels = observation.target
         if not isinstance(labels, torch.Tensor) or labels.shape != (observation.samples,) or labels.is_floating_point():
-            got = tuple(labels.shape) if isinstance(labels, torch.Tensor) else type(labels).__name__
+            got = type(labels).__name__
+            if isinstance(labels, torch.Tensor):
+                got = f"shape {tuple(labels.shape)} of {labels.dtype}"
             raise ObservationError(
                 f"targets: got {got}, expected integer labels, one for each of {observation.samples} samples"
             )

@@ -109,7 +109,8 @@ def pattern_jaccard_last(found: Found, last: Found) -> dict[str, float]:
     """Weighted Jaccard similarity of a site's patterns to those of the last moment.
 
     As `pattern_jaccard_first`, with the last moment: how far the patterns have converged. Each moment's counts are kept
-    until the run ends, so one run suffices.
+    until the run ends, so one run suffices; patterns of more than 64 bits as their hashes, also where the count is
+    `exact`.
 
     Args:
         found: Site to its distribution of patterns.

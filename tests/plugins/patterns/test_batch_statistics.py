@@ -91,7 +91,7 @@ def test_model_is_left_as_it_was(mode: bool, fails: bool) -> None:
     model = images().train(mode)
     batches = [drawn(5, 3, 6, 6), drawn(5, 2, 6, 6) if fails else drawn(5, 3, 6, 6)]
     before = state(model)
-    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext(), batch_statistics(model, batches):
+    with pytest.raises(ObservationError) if fails else contextlib.nullcontext(), batch_statistics(model, batches):
         torch.rand(3)
     for one, other in zip(before, state(model), strict=True):
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
@@ -143,6 +143,9 @@ class Reused(nn.Module):
         (nn.BatchNorm1d(3), [], "the data gave no batch"),
         (nn.BatchNorm1d(3), torch.zeros(1, 3), "one value a channel"),
         (nn.BatchNorm1d(3), torch.zeros(0, 3), "empty batch"),
+        (dense(), drawn(5, 4), "RuntimeError on the data: .*multiplied.*expected batches that it takes"),
+        (dense(), torch.zeros(5, 3), "RuntimeError on the data: .*dtype.*of its own dtype"),
+        (dense(), drawn(5, 3) * torch.nan, "the data hold 15 NaN among 15 values, expected finite values"),
     ],
 )
 def test_bad_data_say_what_is_wrong(model: nn.Module, data: Any, message: str) -> None:
