@@ -12,7 +12,7 @@ import xarray as xr
 
 from reluscope.errors import ObservationError
 from reluscope.threads import in_threads
-from reluscope_plugins.patterns.keys import global_keys, row_keys
+from reluscope_plugins.patterns.keys import check_seed, global_keys, row_keys
 from reluscope_plugins.patterns.multiplicities import Multiplicities, multiplicities
 from reluscope_plugins.patterns.table import (
     Table,
@@ -93,6 +93,7 @@ class pattern_counts:
 
     def __init__(self, *, exact: bool = False, seed: int = 0) -> None:
         self.exact = exact
+        check_seed(seed)
         self.seed = seed
 
     def measure(self, observation: Observation) -> State:
@@ -217,6 +218,7 @@ class global_pattern_counts:
     """
 
     def __init__(self, *, seed: int = 0) -> None:
+        check_seed(seed)
         self.seed = seed
 
     def measure(self, observation: Observation) -> Table:
@@ -278,6 +280,7 @@ class class_pattern_counts:
 
     def __init__(self, *, exact: bool = False, seed: int = 0) -> None:
         self.exact = exact
+        check_seed(seed)
         self.seed = seed
 
     def measure(self, observation: Observation) -> State:

@@ -119,6 +119,21 @@ def sample_pieces(observation: Observation, site: str) -> Array:
     return padded.view(np.uint32)
 
 
+def check_seed(seed: int) -> None:
+    """See to it that a seed of the hash is one.
+
+    Args:
+        seed: What was got.
+
+    Raises:
+        ObservationError: If it is not.
+    """
+    from reluscope.errors import ObservationError
+
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ObservationError(f"seed is {seed!r}, expected an integer of at least 0: it draws the hash of patterns")
+
+
 def false_merge_bound(patterns: int, bits: int) -> float:
     """Bound the probability that any two different patterns were counted as one.
 

@@ -19,10 +19,12 @@ import torch
 from torch import nn
 
 from reluscope import monoid
+from reluscope.errors import ObservationError
 from reluscope.lab import Lab
-from reluscope.measurement import assemble, measure_states
+from reluscope.measurement import assemble, measure, measure_states
 from reluscope.observation import observe
 from reluscope.testing import check_metric
+from reluscope_plugins import patterns
 from reluscope_plugins.patterns import reluscope_metrics
 from reluscope_plugins.patterns.counts import Distribution, class_pattern_counts, global_pattern_counts, pattern_counts
 from reluscope_plugins.patterns.table import counted
@@ -166,6 +168,7 @@ HALF = """
 import pickle, sys
 import torch
 from torch import nn
+from reluscope.errors import ObservationError
 from reluscope.lab import Lab
 from reluscope.measurement import measure_states
 from reluscope_plugins import patterns
@@ -254,3 +257,11 @@ def test_one_pass_counts_for_all_metrics_of_a_state(monkeypatch: pytest.MonkeyPa
         "class_pattern_counts.measure": 3,
         **{f"{counts.__name__}.finish": 1 for counts in CLASSES},
     }
+
+
+@pytest.mark.parametrize("name", ["pattern_total", "global_pattern_total", "pattern_class_information"])
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_a_seed_that_is_none_is_named(name: str, seed: Any) -> None:
+    metric = Lab(plugins=[patterns]).metrics[name].bind(seed=seed)
+    with pytest.raises(ObservationError, match=f"'{name}': seed is {seed}, expected an integer of at least 0"):
+        measure(nn.ReLU(), [(torch.randn(4, 2), torch.arange(4))], [metric])
