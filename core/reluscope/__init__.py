@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reluscope.opening import open_archive as open_archive
     from reluscope.entries import metric as metric
     from reluscope.errors import ReluscopeError as ReluscopeError
     from reluscope.hookspecs import hookimpl as hookimpl
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from reluscope.measurement import measure as measure
     from reluscope.observation import affine as affine
     from reluscope.observation import observe as observe
+    from reluscope.opening import open_archive as open_archive
     from reluscope.runner import run as run
     from reluscope.watch import Watch as Watch
 

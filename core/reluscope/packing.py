@@ -6,7 +6,8 @@ bits. On the CPU a tensor is read once, in blocks that stay in the second-level 
 
 from __future__ import annotations
 
-import itertools
+import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,22 +16,22 @@ import torch
 
 from reluscope.layout import rows
 from reluscope.sites import Bound, pattern
-from reluscope.threads import in_threads
 
 Array = np.ndarray[Any, Any]
 Write = Callable[[Array, Array], object]
 """From a block `(sample, unit, position)` to its bits, bool `(sample, bit, position)`, in place."""
 
-BLOCK = 1 << 18
-"""Bits that are handled at once: as bools they fit into the second-level cache beside the values they come from."""
+BLOCK = 1 << 22
+"""Bits of images that are handled at once; as bools they take 4 MiB, which stay in the cache."""
 
-ALONE = 1 << 20
-"""Values that one thread packs sooner than a second one starts."""
+ROWS_BLOCK = 1 << 19
+"""Bits of rows that are handled at once: as bools they fit into the second-level cache."""
 
 WINNER_BITS = 32
 """Bits of a max-pool's winner."""
 
-_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+_WORDS = {1: np.uint8, 2: np.int16, 4: np.int32}
+_own = threading.local()
 _NUMPY = (torch.float16, torch.float32, torch.float64)
 
 
@@ -159,16 +160,13 @@ def _pack(values: Array, bits: int, write: Write) -> torch.Tensor:
     size = row_bytes(bits)
     whole = np.zeros if positions > 1 and size > -(-bits // 8) else np.empty
     out = whole((samples, positions, size), np.uint8)
-    work = _pack_planes if positions > 1 else _pack_rows
-    cuts = np.linspace(0, samples, max(1, min(torch.get_num_threads(), values.size // ALONE)) + 1).astype(int).tolist()
-    parts = [slice(first, last) for first, last in itertools.pairwise(cuts)]
-    in_threads(lambda part: work(values[part], bits, write, out[part]), parts)
+    (_pack_planes if positions > 1 else _pack_rows)(values, bits, write, out)
     return torch.from_numpy(out.reshape(samples * positions, size))
 
 
 def _pack_rows(values: Array, bits: int, write: Write, out: Array) -> None:
     samples, _, size = out.shape
-    step = max(1, BLOCK // (8 * size))
+    step = max(1, ROWS_BLOCK // (8 * size))
     if values.dtype == bool and bits == 8 * size:
         for start in range(0, samples, step):
             packed = np.packbits(values[start : start + step].reshape(-1), bitorder="little")
@@ -183,37 +181,45 @@ def _pack_rows(values: Array, bits: int, write: Write, out: Array) -> None:
 
 
 # Eight channels become one byte by three rounds of shift and or; eight positions are handled in one 64-bit word, within
-# which nothing crosses a byte.
+# which nothing crosses a byte. Numpy compares faster than torch, whose other operations take all threads.
 def _pack_planes(values: Array, bits: int, write: Write, out: Array) -> None:
     samples, _, positions = values.shape
     used = -(-bits // 8)
     wide = -(-positions // 8)
     step = min(samples, max(1, BLOCK // (64 * used * wide)))
-    flags = np.zeros((step, 8 * used, 8 * wide), bool)
-    words = flags.view(np.uint64)
-    halves = [np.empty((step, used * parts, wide), np.uint64) for parts in (4, 2, 1)]
-    words_out = out.view(_WORDS[out.shape[2]])[:, :, 0] if out.shape[2] in _WORDS else None
-    shifted = np.empty((step, positions), words_out.dtype) if words_out is not None else flags
+    flags, *halves = (_scratch(number, (step, used * parts, wide)) for number, parts in enumerate((8, 4, 2, 1)))
+    bools = flags.numpy().view(bool)
+    if bits < 8 * used or positions < 8 * wide:
+        bools[...] = False  # what earlier blocks of other shapes left
+    packed = torch.from_numpy(out)
+    whole = torch.from_numpy(out.view(_WORDS[out.shape[2]])[:, :, 0]) if out.shape[2] in _WORDS else None
     for start in range(0, samples, step):
         block = values[start : start + step]
         count = len(block)
-        write(block, flags[:count, :bits, :positions])
-        found = words[:count]
+        write(block, bools[:count, :bits, :positions])
+        found = flags[:count]
         for shift, buffer in zip((1, 2, 4), halves, strict=True):
             into = buffer[:count]
-            np.left_shift(found[:, 1::2], shift, out=into)
-            np.bitwise_or(into, found[:, 0::2], out=into)
+            torch.bitwise_left_shift(found[:, 1::2], shift, out=into)
+            torch.bitwise_or(into, found[:, 0::2], out=into)
             found = into
-        planes = found.view(np.uint8)[:, :, :positions]
-        if words_out is None:
-            out[start : start + step, :, :used] = planes.transpose(0, 2, 1)
+        planes = found.view(torch.uint8)[:, :, :positions]
+        if whole is None:
+            packed[start : start + step, :, :used].copy_(planes.transpose(1, 2))
             continue
         # a whole word at a time is several times faster than bytes in strides
-        into = words_out[start : start + step]
-        into[...] = planes[:, 0]
+        row = whole[start : start + step].copy_(planes[:, 0])
         for place in range(1, used):
-            np.left_shift(planes[:, place], 8 * place, out=shifted[:count], dtype=into.dtype)
-            np.bitwise_or(into, shifted[:count], out=into)
+            row.add_(planes[:, place].to(row.dtype), alpha=1 << 8 * place)
+
+
+# Memory that each thread uses again and again: fresh pages cost more than what is done with them.
+def _scratch(number: int, shape: tuple[int, ...]) -> torch.Tensor:
+    size = math.prod(shape)
+    kept: dict[int, torch.Tensor] = _own.__dict__.setdefault("kept", {})
+    if number not in kept or len(kept[number]) < size:
+        kept[number] = torch.empty(size, dtype=torch.int64)
+    return kept[number][:size].view(shape)
 
 
 def _pack_on_device(states: torch.Tensor, bits: int) -> torch.Tensor:

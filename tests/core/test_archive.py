@@ -764,7 +764,9 @@ def test_a_disk_that_is_really_full(tiny: Path) -> None:
         for written in range(100):
             writer.append(
                 "g",
-                xr.Dataset({"value": (("epoch", "sample"), noise[None], LABEL)}, {"epoch": ("epoch", [written], LABEL)}),
+                xr.Dataset(
+                    {"value": (("epoch", "sample"), noise[None], LABEL)}, {"epoch": ("epoch", [written], LABEL)}
+                ),
             )
             writer.flush({"epoch": written})
     assert 0 < written < 100

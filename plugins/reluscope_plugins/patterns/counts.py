@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 
 from reluscope.errors import ObservationError
-from reluscope.threads import in_threads
 from reluscope_plugins.patterns.keys import check_seed, global_keys, row_keys
 from reluscope_plugins.patterns.multiplicities import Multiplicities, multiplicities
 from reluscope_plugins.patterns.table import (
@@ -19,6 +18,7 @@ from reluscope_plugins.patterns.table import (
     add,
     chunks,
     copied,
+    count,
     counted,
     empty,
     entries,
@@ -114,10 +114,12 @@ class pattern_counts:
             state: Site to its table; changed.
             observation: One batch.
         """
-        known = [site for site in observation.sites if site in state]
-        in_threads(lambda site: add(state[site], self._counted(observation, site)), known)
         for site in observation.sites:
-            if site not in state:
+            if site in state and state[site]["bits"] == _size(observation, site)["bits"]:
+                count(state[site], observation.packed[site])
+            elif site in state:
+                add(state[site], self._counted(observation, site))  # refuses
+            else:
                 state[site] = self._counted(observation, site)
 
     def merge(self, first: State, second: State) -> State:

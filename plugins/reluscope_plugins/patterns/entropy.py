@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from reluscope.entries import metric
-from reluscope_plugins.patterns.total import COUNTS
+from reluscope_plugins.patterns.total import COUNTS, pattern_false_merge_bound
 
 if TYPE_CHECKING:
     from reluscope_plugins.patterns.counts import Distribution
@@ -93,7 +93,13 @@ def pattern_entropy_interval(found: Found) -> dict[str, tuple[float, float]]:
     minimum=0.0,
     needs={"patterns"},
     of=COUNTS,
-    brings=(pattern_entropy_corrected, pattern_entropy_interval, pattern_singleton_share, pattern_saturated),
+    brings=(
+        pattern_entropy_corrected,
+        pattern_entropy_interval,
+        pattern_singleton_share,
+        pattern_saturated,
+        pattern_false_merge_bound,
+    ),
 )
 def pattern_entropy(found: Found) -> dict[str, float]:
     r"""Activation pattern entropy: entropy of a site's patterns on the data.
@@ -161,6 +167,7 @@ def relative_pattern_entropy_interval(found: Found) -> dict[str, tuple[float, fl
         relative_pattern_entropy_interval,
         pattern_singleton_share,
         pattern_saturated,
+        pattern_false_merge_bound,
     ),
 )
 def relative_pattern_entropy(found: Found) -> dict[str, float]:

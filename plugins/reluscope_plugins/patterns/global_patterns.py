@@ -116,6 +116,7 @@ def global_pattern_entropy_interval(found: Distribution) -> tuple[float, float]:
         global_pattern_entropy_interval,
         global_pattern_singleton_share,
         global_pattern_saturated,
+        global_pattern_false_merge_bound,
     ),
 )
 def global_pattern_entropy(found: Distribution) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reluscope.entries import metric
-from reluscope_plugins.patterns.total import COUNTS
+from reluscope_plugins.patterns.total import COUNTS, pattern_false_merge_bound
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     Found = dict[str, Distribution]
 
 
-@metric(dims=("site",), units="1", minimum=-1.0, needs={"patterns"}, of=COUNTS, compared_with="previous")
+BOUND = (pattern_false_merge_bound,)
+
+
+@metric(dims=("site",), units="1", minimum=-1.0, needs={"patterns"}, of=COUNTS, compared_with="previous", brings=BOUND)
 def pattern_changes(found: Found, before: Found) -> dict[str, float]:
     r"""Relative growth of the number of distinct patterns since the moment before.
 
@@ -37,7 +40,16 @@ def pattern_changes(found: Found, before: Found) -> dict[str, float]:
     return {site: patterns.distinct / before[site].distinct - 1.0 for site, patterns in found.items() if site in before}
 
 
-@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=COUNTS, compared_with="previous")
+@metric(
+    dims=("site",),
+    units="1",
+    minimum=0.0,
+    maximum=1.0,
+    needs={"patterns"},
+    of=COUNTS,
+    compared_with="previous",
+    brings=BOUND,
+)
 def pattern_turnover(found: Found, before: Found) -> dict[str, float]:
     r"""Share of patterns that came or went since the moment before.
 
@@ -65,7 +77,16 @@ def pattern_turnover(found: Found, before: Found) -> dict[str, float]:
     return shares
 
 
-@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=COUNTS, compared_with="first")
+@metric(
+    dims=("site",),
+    units="1",
+    minimum=0.0,
+    maximum=1.0,
+    needs={"patterns"},
+    of=COUNTS,
+    compared_with="first",
+    brings=BOUND,
+)
 def pattern_jaccard_first(found: Found, first: Found) -> dict[str, float]:
     r"""Weighted Jaccard similarity of a site's patterns to those of the first moment.
 
@@ -85,7 +106,16 @@ def pattern_jaccard_first(found: Found, first: Found) -> dict[str, float]:
     return jaccard(found, first)
 
 
-@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=COUNTS, compared_with="previous")
+@metric(
+    dims=("site",),
+    units="1",
+    minimum=0.0,
+    maximum=1.0,
+    needs={"patterns"},
+    of=COUNTS,
+    compared_with="previous",
+    brings=BOUND,
+)
 def pattern_jaccard_previous(found: Found, before: Found) -> dict[str, float]:
     """Weighted Jaccard similarity of a site's patterns to those of the moment before.
 
@@ -104,7 +134,16 @@ def pattern_jaccard_previous(found: Found, before: Found) -> dict[str, float]:
     return jaccard(found, before)
 
 
-@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=COUNTS, compared_with="last")
+@metric(
+    dims=("site",),
+    units="1",
+    minimum=0.0,
+    maximum=1.0,
+    needs={"patterns"},
+    of=COUNTS,
+    compared_with="last",
+    brings=BOUND,
+)
 def pattern_jaccard_last(found: Found, last: Found) -> dict[str, float]:
     """Weighted Jaccard similarity of a site's patterns to those of the last moment.
 

@@ -7,6 +7,7 @@ A table is plain data, so that it can be sent, kept and merged anywhere:
 - `words` and `counts`: lists of chunks. Chunks hold ascending, disjoint ranges of words, and are never changed, only
   replaced: two tables may share them. Where the possible words are few, `words` is empty, and `counts` holds one chunk
   with a place for each of them;
+- `unsorted`: words of the last batches, as they came;
 - `new_words` and `new_counts`: sorted runs that wait to be merged, together at most `WAITING` of the chunks, in a small
   table as much as these.
 
@@ -25,6 +26,7 @@ import torch
 
 from reluscope.errors import ObservationError
 from reluscope_plugins.patterns.keys import row_keys
+from reluscope_plugins.patterns.runs import combined, inserted, raised, runs_of
 
 Array = np.ndarray[Any, Any]
 Table = dict[str, Any]
@@ -37,6 +39,9 @@ WAITING = 1 / 5
 
 DENSE_BITS = 16
 """Patterns of so many bits or fewer are counted in places, once that takes no more memory than listing them."""
+
+BATCHES = 8
+"""Batches whose words may wait unsorted: a word takes a thirty-second of its pre-activations."""
 
 _FEW = 1 << 12
 
@@ -53,7 +58,7 @@ def empty(bits: int, *, limit: float | None = None, seed: int = 0, exact: bool =
     Returns:
         The table.
     """
-    lists: Table = {name: [] for name in ("words", "counts", "new_words", "new_counts")}
+    lists: Table = {name: [] for name in ("words", "counts", "new_words", "new_counts", "unsorted")}
     limit = float(bits if limit is None else limit)
     return {"bits": bits, "limit": limit, "seed": seed, "exact": exact, "rows": 0, **lists}
 
@@ -78,11 +83,25 @@ def counted(
         >>> entries(table)[0].tolist(), entries(table)[1].tolist()
         ([4, 5], [1, 2])
     """
-    if exact and bits > 64:
-        words = np.ascontiguousarray(packed.cpu().numpy()).view(np.uint64)
-    else:
-        words = row_keys(packed, seed=seed)
-    return of_words(words, bits, limit=limit, seed=seed, exact=exact)
+    table = empty(bits, limit=limit, seed=seed, exact=exact)
+    return of_words(_words(packed, table), bits, limit=limit, seed=seed, exact=exact)
+
+
+def count(table: Table, packed: torch.Tensor) -> None:
+    """Count the patterns of one batch into a table, in place.
+
+    The batch waits, and is sorted together with those that follow, which is faster than each alone.
+
+    Args:
+        table: Changed.
+        packed: uint8 `(row, byte)`, as `Observation.packed` has it, of patterns of the table's kind.
+    """
+    words = _words(packed, table)
+    table["rows"] += len(words)
+    table["unsorted"].append(words)
+    if sum(map(len, table["unsorted"])) >= BATCHES * len(words):
+        _sort(table)
+        _settle_if_due(table)
 
 
 def of_words(words: Array, bits: int, *, limit: float | None = None, seed: int = 0, exact: bool = False) -> Table:
@@ -101,7 +120,7 @@ def of_words(words: Array, bits: int, *, limit: float | None = None, seed: int =
     table = empty(bits, limit=limit, seed=seed, exact=exact)
     table["rows"] = len(words)
     if len(words):
-        table["words"], table["counts"] = _cut(*_runs(words))
+        table["words"], table["counts"] = _cut(*runs_of(words))
     return table
 
 
@@ -122,15 +141,13 @@ def add(table: Table, other: Table) -> None:
                 "the same network and parameters"
             )
     table["rows"] += other["rows"]
+    other = _sorted(other)
     runs = {name: other[name] for name in ("words", "counts")}
     if _is_dense(other):
         runs = dict(zip(runs, ([listed] for listed in _listed(other["counts"][0])), strict=True))
     for name, chunks in runs.items():
         table[f"new_{name}"] += [*chunks, *other[f"new_{name}"]]
-    waiting, settled_entries = (sum(map(len, table[name])) for name in ("new_counts", "counts"))
-    # in a small table as many may wait as are there: what waits never takes more memory, but for a few
-    if waiting > max(_FEW, min(CHUNK, settled_entries), WAITING * settled_entries):
-        settle(table)
+    _settle_if_due(table)
 
 
 def merged(first: Table, second: Table) -> Table:
@@ -172,7 +189,7 @@ def settled(table: Table) -> Table:
     Returns:
         A table that counts the same, in which nothing waits.
     """
-    if not table["new_words"]:
+    if not table["new_words"] and not table["unsorted"]:
         return table
     copy = copied(table)
     settle(copy)
@@ -185,16 +202,17 @@ def settle(table: Table) -> None:
     Args:
         table: Changed, but it counts the same.
     """
+    _sort(table)
     if not table["new_words"]:
         return
-    words, counts = _combined(table["new_words"], table["new_counts"], table["rows"])
+    words, counts = combined(table["new_words"], table["new_counts"], table["rows"])
     table["new_words"], table["new_counts"] = [], []
     if _is_dense(table):
-        table["counts"] = [_raised(table["counts"][0], words, counts)]
+        table["counts"] = [raised(table["counts"][0], words, counts)]
         return
     if not table["words"] or words.ndim == 2:
         if table["words"]:
-            words, counts = _combined([*table["words"], words], [*table["counts"], counts], table["rows"])
+            words, counts = combined([*table["words"], words], [*table["counts"], counts], table["rows"])
         table["words"], table["counts"] = _cut(words, counts)
         _densify(table)
         return
@@ -202,7 +220,7 @@ def settle(table: Table) -> None:
     for place in range(len(pieces) - 1, -1, -1):  # from the end: a chunk that is cut in two moves those behind it
         piece = pieces[place]
         if piece.start < piece.stop:
-            into = _inserted(table["words"][place], table["counts"][place], words[piece], counts[piece])
+            into = inserted(table["words"][place], table["counts"][place], words[piece], counts[piece])
             table["words"][place : place + 1], table["counts"][place : place + 1] = _cut(*into)
     _densify(table)
 
@@ -216,16 +234,17 @@ def chunks(table: Table) -> Iterator[tuple[Array, Array]]:
     Yields:
         Distinct words and how often each was seen, as `entries` gives them, one chunk after the other.
     """
+    table = _sorted(table)
     if not table["new_words"] or not table["words"] or table["words"][0].ndim == 2:
         table = settled(table)
         yield from (
             [_listed(table["counts"][0])] if _is_dense(table) else zip(table["words"], table["counts"], strict=True)
         )
         return
-    words, counts = _combined(table["new_words"], table["new_counts"], table["rows"])
+    words, counts = combined(table["new_words"], table["new_counts"], table["rows"])
     for place, piece in enumerate(_pieces(table, words)):
         chunk = table["words"][place], table["counts"][place]
-        yield _inserted(*chunk, words[piece], counts[piece]) if piece.start < piece.stop else chunk
+        yield inserted(*chunk, words[piece], counts[piece]) if piece.start < piece.stop else chunk
 
 
 def entries(table: Table) -> tuple[Array, Array]:
@@ -307,60 +326,36 @@ def _cut(words: Array, counts: Array) -> tuple[list[Array], list[Array]]:
     return first, second
 
 
-# Distinct words in ascending order, and how often each stands there.
-def _runs(words: Array) -> tuple[Array, Array]:
-    dtype = _dtype(len(words))
-    if words.dtype.itemsize <= 2:
-        frequencies = np.bincount(words)
-        found = np.flatnonzero(frequencies)
-        return found.astype(np.uint64), frequencies[found].astype(dtype)
-    if words.ndim == 2:
-        ordered = words[np.lexsort(words.T[::-1])]
-        changes = (ordered[1:] != ordered[:-1]).any(1)
-    else:
-        ordered = np.sort(words)
-        changes = ordered[1:] != ordered[:-1]
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    counts = np.diff(starts, append=len(ordered)).astype(dtype)
-    return ordered[starts].astype(np.uint64), counts
+# Copies, or what waits would be what the caller may change.
+def _words(packed: torch.Tensor, table: Table) -> Array:
+    if table["exact"] and table["bits"] > 64:
+        whole: Array = packed.cpu().numpy().copy().view(np.uint64)
+        return whole
+    return row_keys(packed, seed=table["seed"]).copy()
 
 
-# One sorted run out of several, whose words may repeat.
-def _combined(words: list[Array], counts: list[Array], rows: int) -> tuple[Array, Array]:
-    dtype = _dtype(rows)
-    if len(words) == 1:
-        return words[0], counts[0].astype(dtype, copy=False)
-    joined, weights = np.concatenate(words), np.concatenate(counts)
-    order = np.lexsort(joined.T[::-1]) if joined.ndim == 2 else np.argsort(joined)
-    joined, weights = joined[order], weights[order]
-    changes = (joined[1:] != joined[:-1]).any(1) if joined.ndim == 2 else joined[1:] != joined[:-1]
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    if len(starts) == len(joined):
-        return joined, weights.astype(dtype, copy=False)
-    return joined[starts], np.add.reduceat(weights, starts, dtype=dtype)
+def _sort(table: Table) -> None:
+    if table["unsorted"]:
+        words = np.concatenate(table["unsorted"])
+        table["unsorted"] = []
+        if len(words):
+            for name, run in zip(("new_words", "new_counts"), _cut(*runs_of(words)), strict=True):
+                table[name] += run
 
 
-def _inserted(words: Array, counts: Array, others: Array, other_counts: Array) -> tuple[Array, Array]:
-    place = np.searchsorted(words, others)
-    hit = words[np.minimum(place, len(words) - 1)] == others
-    counts = _raised(counts, place[hit], other_counts[hit])
-    if hit.all():
-        return words, counts
-    fresh = ~hit
-    place = place[fresh] + np.arange(np.count_nonzero(fresh))
-    old = np.ones(len(words) + len(place), bool)
-    old[place] = False
-    both = np.empty(len(old), np.uint64), np.empty(len(old), counts.dtype)
-    for into, kept, new in zip(both, (words, counts), (others[fresh], other_counts[fresh]), strict=True):
-        into[old] = kept
-        into[place] = new
-    return both
+def _sorted(table: Table) -> Table:
+    if not table["unsorted"]:
+        return table
+    copy = copied(table)
+    _sort(copy)
+    return copy
 
 
-def _raised(counts: Array, place: Array, by: Array) -> Array:
-    counts = counts.astype(by.dtype)  # a copy: chunks are shared
-    counts[place] += by
-    return counts
+def _settle_if_due(table: Table) -> None:
+    waiting, settled_entries = (sum(map(len, table[name])) for name in ("new_counts", "counts"))
+    # in a small table as many may wait as are there: what waits never takes more memory, but for a few
+    if waiting > max(_FEW, min(CHUNK, settled_entries), WAITING * settled_entries):
+        settle(table)
 
 
 def _is_dense(table: Table) -> bool:
@@ -374,12 +369,8 @@ def _listed(places: Array) -> tuple[Array, Array]:
 
 def _densify(table: Table) -> None:
     bits, entries = table["bits"], sum(map(len, table["counts"]))
-    if bits <= DENSE_BITS and 2**bits <= 3 * entries:  # 4 bytes a place, 12 bytes an entry
+    if bits <= DENSE_BITS and 2**bits <= 6 * entries:  # 4 bytes a place: no more than 24 for each entry
         counts = np.zeros(2**bits, table["counts"][0].dtype)
         for words, seen in zip(table["words"], table["counts"], strict=True):
             counts[words] = seen
         table["words"], table["counts"] = [], [counts]
-
-
-def _dtype(rows: int) -> type[np.unsignedinteger[Any]]:
-    return np.uint32 if rows < 2**32 else np.uint64

@@ -63,7 +63,15 @@ def pattern_total(found: dict[str, Distribution]) -> xr.DataArray:
     )
 
 
-@metric(dims=("site",), units="1", minimum=0.0, maximum=1.0, needs={"patterns"}, of=COUNTS)
+@metric(
+    dims=("site",),
+    units="1",
+    minimum=0.0,
+    maximum=1.0,
+    needs={"patterns"},
+    of=COUNTS,
+    brings=(pattern_false_merge_bound,),
+)
 def most_frequent_pattern(found: dict[str, Distribution]) -> dict[str, float]:
     r"""Share of the most frequent activation pattern.
 

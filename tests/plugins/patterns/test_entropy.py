@@ -99,11 +99,14 @@ def test_dictionary(network: str, exact: bool) -> None:
     assert ds.relative_pattern_entropy.attrs["units"] == "1"
 
 
+BOUND = "pattern_false_merge_bound"
+
+
 def test_entropies_bring_what_tells_how_far_to_trust_them() -> None:
     model, batches = mlp(), [torch.randn(9, 2)]
-    assert set(rs.measure(model, batches, "pattern_entropy").data_vars) == {"pattern_entropy", *BROUGHT}
+    assert set(rs.measure(model, batches, "pattern_entropy").data_vars) == {"pattern_entropy", *BROUGHT, BOUND}
     relative = rs.measure(model, batches, "relative_pattern_entropy")
-    assert set(relative.data_vars) == {"relative_pattern_entropy", *RELATIVE}
+    assert set(relative.data_vars) == {"relative_pattern_entropy", *RELATIVE, BOUND}
     for name in ("pattern_entropy", "relative_pattern_entropy"):
         ds = rs.measure(model, batches, name)
         ends = ds[f"{name}_interval"]

@@ -103,6 +103,7 @@ def test_what_they_bring() -> None:
         "global_pattern_entropy_interval",
         "global_pattern_singleton_share",
         "global_pattern_saturated",
+        "global_pattern_false_merge_bound",
     }
     assert ds.global_pattern_entropy_interval.dims == ("bound",)
     assert ds.bound.values.tolist() == ["lower", "upper"]

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from reluscope.errors import ObservationError
-from reluscope.packing import pack_states
+from reluscope.packing import pack_states, row_bytes
 from reluscope_plugins.patterns import table as tables
 from reluscope_plugins.patterns.counts import Distribution
 from reluscope_plugins.patterns.table import (
@@ -53,7 +53,9 @@ def numbered(start: int, count: int, bits: int = 64) -> torch.Tensor:
 
 def held(table: Table) -> int:
     """Bytes of all that a table holds."""
-    return sum(array.nbytes for name in ("words", "counts", "new_words", "new_counts") for array in table[name])
+    return sum(
+        array.nbytes for name in ("words", "counts", "new_words", "new_counts", "unsorted") for array in table[name]
+    )
 
 
 # Form
@@ -284,3 +286,30 @@ def test_twenty_million_patterns_under_one_gibibyte(measure: str) -> None:
     assert (distinct, samples) == (20_000_000, 20_000_000)
     assert memory < 2**30
     assert memory <= BYTES * distinct
+
+
+@pytest.mark.parametrize("bits", [3, 16, 30, 64, 130])
+@pytest.mark.parametrize("exact", [False, True])
+def test_batches_that_wait_unsorted_are_counted(bits: int, exact: bool) -> None:
+    random = np.random.default_rng(bits)
+    kinds = random.integers(0, 256, size=(40, row_bytes(bits)), dtype=np.uint8)
+    kinds[:, -(-bits // 8) :] = 0
+    if bits % 8:
+        kinds[:, bits // 8] &= 2 ** (bits % 8) - 1
+    found, seen = tables.empty(bits, exact=exact), Counter[bytes]()
+    for number in range(3 * tables.BATCHES):
+        rows = kinds[random.integers(len(kinds), size=number % 5 * 7)]
+        packed = torch.from_numpy(rows.copy())
+        tables.count(found, packed)
+        packed.zero_()  # it is the caller's
+        seen.update(map(bytes, rows))
+        before = copy.deepcopy(found)
+        assert sorted(tables.entries(found)[1].tolist()) == sorted(seen.values())
+        assert sum(len(words) for words, _ in tables.chunks(found)) == len(seen)
+        both = tables.merged(found, tables.counted(torch.from_numpy(kinds.copy()), bits, exact=exact))
+        assert both["rows"] == found["rows"] + len(kinds)
+        assert int(tables.entries(both)[1].sum()) == both["rows"]
+        for name, value in before.items():  # reading changed nothing
+            if isinstance(value, list):
+                assert len(value) == len(found[name])
+                assert all(map(np.array_equal, value, found[name]))
