@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reluscope.entries import metric
-from reluscope_plugins.patterns.total import COUNTS, pattern_false_merge_bound
+from reluscope_plugins.patterns.total import COUNTS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     Found = dict[str, Distribution]
 
 
-BOUND = (pattern_false_merge_bound,)
-
-
-@metric(dims=("site",), units="1", minimum=-1.0, needs={"patterns"}, of=COUNTS, compared_with="previous", brings=BOUND)
+@metric(dims=("site",), units="1", minimum=-1.0, needs={"patterns"}, of=COUNTS, compared_with="previous")
 def pattern_changes(found: Found, before: Found) -> dict[str, float]:
     r"""Relative growth of the number of distinct patterns since the moment before.
 
@@ -48,7 +45,6 @@ def pattern_changes(found: Found, before: Found) -> dict[str, float]:
     needs={"patterns"},
     of=COUNTS,
     compared_with="previous",
-    brings=BOUND,
 )
 def pattern_turnover(found: Found, before: Found) -> dict[str, float]:
     r"""Share of patterns that came or went since the moment before.
@@ -85,7 +81,6 @@ def pattern_turnover(found: Found, before: Found) -> dict[str, float]:
     needs={"patterns"},
     of=COUNTS,
     compared_with="first",
-    brings=BOUND,
 )
 def pattern_jaccard_first(found: Found, first: Found) -> dict[str, float]:
     r"""Weighted Jaccard similarity of a site's patterns to those of the first moment.
@@ -114,7 +109,6 @@ def pattern_jaccard_first(found: Found, first: Found) -> dict[str, float]:
     needs={"patterns"},
     of=COUNTS,
     compared_with="previous",
-    brings=BOUND,
 )
 def pattern_jaccard_previous(found: Found, before: Found) -> dict[str, float]:
     """Weighted Jaccard similarity of a site's patterns to those of the moment before.
@@ -142,7 +136,6 @@ def pattern_jaccard_previous(found: Found, before: Found) -> dict[str, float]:
     needs={"patterns"},
     of=COUNTS,
     compared_with="last",
-    brings=BOUND,
 )
 def pattern_jaccard_last(found: Found, last: Found) -> dict[str, float]:
     """Weighted Jaccard similarity of a site's patterns to those of the last moment.

@@ -63,7 +63,7 @@ def lazy_without(split: str, root: object) -> Lazy:
     return Lazy(LABELS, labels=["not", "numbers"])
 
 
-def subset(split: str, root: object) -> Subset[Any]:
+def part(split: str, root: object) -> Subset[Any]:
     return Subset(
         Lazy([0, 1, 2] * SAMPLES, targets=[0, 1, 2] * SAMPLES, classes=("a", "b", "c")), range(1, SAMPLES + 1)
     )
@@ -150,7 +150,7 @@ def triples(split: str, root: object) -> Lazy:
 THIRD_PARTY = [
     lazy_with_targets,
     lazy_without,
-    subset,
+    part,
     tensors,
     doubling,
     as_bytes,
@@ -180,7 +180,7 @@ class Plugin:
 
 
 LAB = Lab(plugins=[datasets, Plugin(), architectures, performance, procedures, schedulers])
-GOOD = [lazy_with_targets, lazy_without, subset, tensors, doubling, as_bytes]
+GOOD = [lazy_with_targets, lazy_without, part, tensors, doubling, as_bytes]
 
 
 def load(name: str, split: str = "train", *, inner: str = "digits", lab: Lab | None = LAB, **params: Any) -> Any:
