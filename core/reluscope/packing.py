@@ -218,7 +218,8 @@ def _scratch(number: int, shape: tuple[int, ...]) -> torch.Tensor:
     size = math.prod(shape)
     kept: dict[int, torch.Tensor] = _own.__dict__.setdefault("kept", {})
     if number not in kept or len(kept[number]) < size:
-        kept[number] = torch.empty(size, dtype=torch.int64)
+        with torch.inference_mode(False):  # else it could not be written to outside that mode
+            kept[number] = torch.empty(size, dtype=torch.int64, device="cpu")
     return kept[number][:size].view(shape)
 
 

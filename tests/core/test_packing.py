@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -317,3 +318,20 @@ def test_numbers_of_numpy_are_not_touched_by_later_writes() -> None:
     x = torch.randn(3, 8)
     observation = observe(Writes(), x, patterns_only=True)
     assert np.array_equal(np.unpackbits(observation.packed["relu#0"].numpy(), axis=1, bitorder="little"), x.numpy() > 0)
+
+
+def test_packing_within_inference_mode_leaves_later_packing_as_it_is() -> None:
+    z = torch.randn(4, 16, 9, 9, generator=torch.Generator().manual_seed(0))
+    expected = pack_states(z > 0, 1, bits=1)
+    found: list[torch.Tensor] = []
+
+    def work() -> None:  # a thread of its own has packed nothing before
+        with torch.inference_mode():
+            found.append(pack(z, 1, 0.0, None))
+        found.append(pack(z, 1, 0.0, None))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(found) == 2
+    assert all(torch.equal(one, expected) for one in found)
