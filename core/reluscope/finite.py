@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from reluscope.errors import ObservationError
-from reluscope.recorder import Capture, trouble
+
+if TYPE_CHECKING:
+    from reluscope.recorder import Capture
+
+
+def total(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum a tensor, so that one number tells whether a value is not finite.
+
+    Args:
+        tensor: Floating point, any shape.
+
+    Returns:
+        A float32 scalar, without waiting for the device. It may overflow where all values are finite, so a closer look
+        decides.
+    """
+    detached = tensor.detach()
+    return detached.sum() if detached.dtype == torch.float32 else detached.sum(dtype=torch.float32)
+
+
+def trouble(tensor: torch.Tensor) -> str:
+    """Say what in a tensor is not finite.
+
+    Args:
+        tensor: Of any dtype.
+
+    Returns:
+        Such as `"2 NaN among 6 values"`; empty where all is finite, or not floating point.
+
+    Example:
+        >>> trouble(torch.tensor([1.0, float("inf")]))
+        '1 Inf among 2 values'
+    """
+    if not tensor.is_floating_point() or nn.parameter.is_lazy(tensor):
+        return ""
+    nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
+    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} Inf"] * bool(infinite)
+    return f"{' and '.join(parts)} among {tensor.numel()} values" if parts else ""
 
 
 def suspicious(totals: Iterable[torch.Tensor]) -> bool:

@@ -15,11 +15,11 @@ from torch.utils import _pytree
 from reluscope.affine_map import AffineMap
 from reluscope.conditions import conditions
 from reluscope.errors import ObservationError, UnknownNameError, nearest
-from reluscope.finite import check_finite, suspicious
+from reluscope.finite import check_finite, suspicious, total
 from reluscope.inputs import Arguments, Input, unwrap
 from reluscope.preserve import is_preserved, preserved
 from reluscope.probe import Probe, probed
-from reluscope.recorder import Capture, Recorder, total
+from reluscope.recorder import Capture, Recorder
 from reluscope.site_tensors import (
     SiteTensors,
     captured_packed,
@@ -270,7 +270,7 @@ def _look(
         if graph and leaves and (check or (check is None and doubts)):
             probe = _probe(network, arguments, leaves, output, recorder.captures, doubts)
     totals += [capture.total for capture in recorder.captures if capture.total is not None]
-    if suspicious(totals):
+    if any(capture.trouble for capture in recorder.captures) or suspicious(totals):
         check_finite(network, arguments.tensors, [c for c in recorder.captures if c.activation], outputs)
     return Observation(
         model=network,

@@ -1,28 +1,27 @@
 """Activation patterns as bits: eight units a byte, straight from pre-activations in the network's own layout.
 
 A float32 pre-activation takes 32 bits and its state one, so that whatever counts or compares patterns should move the
-bits. On the CPU a tensor is read once, in blocks that stay in the second-level cache.
+bits. On the CPU a tensor is read once.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from reluscope.finite import total
+from reluscope.kernels import pack_planes
 from reluscope.layout import rows
 from reluscope.sites import Bound, pattern
 
 Array = np.ndarray[Any, Any]
 Write = Callable[[Array, Array], object]
-"""From a block `(sample, unit, position)` to its bits, bool `(sample, bit, position)`, in place."""
-
-BLOCK = 1 << 22
-"""Bits of images that are handled at once; as bools they take 4 MiB, which stay in the cache."""
+"""From rows `(row, unit)` to their bits, bool `(row, bit)`, in place."""
 
 ROWS_BLOCK = 1 << 19
 """Bits of rows that are handled at once: as bools they fit into the second-level cache."""
@@ -30,9 +29,8 @@ ROWS_BLOCK = 1 << 19
 WINNER_BITS = 32
 """Bits of a max-pool's winner."""
 
-_WORDS = {1: np.uint8, 2: np.int16, 4: np.int32}
-_own = threading.local()
-_NUMPY = (torch.float16, torch.float32, torch.float64)
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+_NUMPY = {torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64}
 
 
 def row_bytes(bits: int) -> int:
@@ -52,35 +50,41 @@ def row_bytes(bits: int) -> int:
     return next((size for size in (1, 2, 4) if needed <= size), -(-needed // 8) * 8)
 
 
-def pack(preactivation: torch.Tensor, channel: int, lower: Bound, upper: Bound, *, outer: bool = False) -> torch.Tensor:
+def pack(
+    preactivation: torch.Tensor, channel: int, lower: Bound, upper: Bound, *, outer: bool = False
+) -> tuple[torch.Tensor, bool]:
     """Pack the pattern that pre-activations have.
 
     Args:
-        preactivation: At least two dims, in the network's own shape; no NaN.
+        preactivation: At least two dims, in the network's own shape.
         channel: The dim that counts units.
         lower: Lower threshold, None where there is none.
         upper: Upper threshold, None where there is none.
         outer: Whether a unit passes its input on beyond the thresholds, as a shrink.
 
     Returns:
-        As `pack_states` of the states that `reluscope.sites.pattern` gives.
+        As `pack_states` of the states that `reluscope.sites.pattern` gives; and False where a value may not be finite,
+        so that a closer look is due.
 
     Example:
         >>> pack(torch.tensor([[1.0, -1.0, 2.0], [-1.0, -1.0, 3.0]]), 1, 0.0, None)
-        tensor([[5],
-                [4]], dtype=torch.uint8)
+        (tensor([[5],
+                [4]], dtype=torch.uint8), True)
     """
     z = preactivation.detach()
     one_sided = (lower is None) != (upper is None)
     scalar = not isinstance(lower, torch.Tensor) and not isinstance(upper, torch.Tensor)
     if not (one_sided and scalar and z.device.type == "cpu" and z.dtype in _NUMPY):
         states = pattern(z, lower, upper, outer=outer)
-        return pack_states(states, channel, bits=1 if states.dtype == torch.bool else 2)
-    block = _blocked(z, channel)
-    with np.errstate(over="ignore"):  # beyond what the dtype holds is infinity
-        threshold = np.asarray(lower if upper is None else upper, dtype=block.dtype)
+        packed = pack_states(states, channel, bits=1 if states.dtype == torch.bool else 2)
+        return packed, bool(total(z).isfinite())
+    threshold = _threshold(lower if upper is None else upper, _NUMPY[z.dtype])
+    block = _blocked(z.float() if z.dtype == torch.float16 else z, channel)
+    if block.shape[2] != 1:
+        return _pack_planes(block, threshold, upper is None)
     compare = np.greater if upper is None else np.less
-    return _pack(block, block.shape[1], lambda values, out: compare(values, threshold, out=out))
+    packed = _pack_rows(block[:, :, 0], block.shape[1], lambda values, out: compare(values, threshold, out=out))
+    return packed, bool(total(z).isfinite())
 
 
 def pack_states(states: torch.Tensor, channel: int, *, bits: int) -> torch.Tensor:
@@ -105,14 +109,12 @@ def pack_states(states: torch.Tensor, channel: int, *, bits: int) -> torch.Tenso
     if states.device.type != "cpu":
         return _pack_on_device(rows(states, channel), bits)
     block = _blocked(states, channel)
-    if bits == 1:
-        return _pack(block, block.shape[1], lambda values, out: np.not_equal(values, 0, out=out))
-
-    def write(values: Array, out: Array) -> None:
-        np.not_equal(values & 1, 0, out=out[:, 0::2])
-        np.not_equal(values & 2, 0, out=out[:, 1::2])
-
-    return _pack(block, 2 * block.shape[1], write)
+    if bits == 2:
+        samples, units, positions = block.shape
+        block = np.stack([block & 1, block >> 1], axis=2).reshape(samples, 2 * units, positions)
+    if block.shape[2] != 1:
+        return _pack_planes(block.astype(bool, copy=False).view(np.uint8), np.uint8(0), True)[0]
+    return _pack_rows(block[:, :, 0], block.shape[1], lambda values, out: np.not_equal(values, 0, out=out))
 
 
 def unpack(packed: torch.Tensor, units: int, *, bits: int) -> torch.Tensor:
@@ -141,86 +143,60 @@ def unpack(packed: torch.Tensor, units: int, *, bits: int) -> torch.Tensor:
     return states.bool() if bits == 1 else states
 
 
+# A threshold in the type of the values, or in float32 where that holds these; what the type does not hold is infinity.
+@lru_cache(maxsize=64)
+def _threshold(bound: float, dtype: type[np.floating[Any]]) -> np.floating[Any]:
+    with np.errstate(over="ignore"):
+        threshold = dtype(bound)
+    return threshold if dtype == np.float64 else np.float32(threshold)
+
+
+@lru_cache(maxsize=8)
+def _places(size: int) -> Array:
+    dtype = np.dtype(_WORDS.get(size, np.uint64))
+    places: Array = 2 ** np.arange(8 * dtype.itemsize, dtype=dtype)
+    return places
+
+
 # View a tensor as (sample, unit, position); position is 1 where units lie side by side in memory.
 def _blocked(tensor: torch.Tensor, channel: int) -> Array:
-    last = tensor.movedim(channel, -1)
     units = tensor.shape[channel]
-    if last.is_contiguous():
-        found = last.reshape(-1, units, 1)
-    else:
-        samples = int(np.prod(tensor.shape[:channel], dtype=np.int64))
-        positions = int(np.prod(tensor.shape[channel + 1 :], dtype=np.int64))
-        found = tensor.reshape(samples, units, positions)
-    values: Array = found.resolve_neg().numpy()
+    if channel == tensor.ndim - 1 or not tensor.is_contiguous():
+        last = tensor.movedim(channel, -1)
+        if last.is_contiguous():
+            return _array(last.reshape(-1, units, 1))
+    samples, positions = math.prod(tensor.shape[:channel]), math.prod(tensor.shape[channel + 1 :])
+    return _array(tensor.reshape(samples, units, positions))
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    values: Array = tensor.resolve_neg().numpy()
     return values
 
 
-def _pack(values: Array, bits: int, write: Write) -> torch.Tensor:
-    samples, _, positions = values.shape
+def _pack_rows(values: Array, bits: int, write: Write) -> torch.Tensor:
     size = row_bytes(bits)
-    whole = np.zeros if positions > 1 and size > -(-bits // 8) else np.empty
-    out = whole((samples, positions, size), np.uint8)
-    (_pack_planes if positions > 1 else _pack_rows)(values, bits, write, out)
-    return torch.from_numpy(out.reshape(samples * positions, size))
-
-
-def _pack_rows(values: Array, bits: int, write: Write, out: Array) -> None:
-    samples, _, size = out.shape
+    out = np.empty((len(values), size), np.uint8)
     step = max(1, ROWS_BLOCK // (8 * size))
-    if values.dtype == bool and bits == 8 * size:
-        for start in range(0, samples, step):
-            packed = np.packbits(values[start : start + step].reshape(-1), bitorder="little")
-            out[start : start + step] = packed.reshape(-1, 1, size)
-        return
-    flags = np.zeros((min(step, samples), 8 * size, 1), bool)
-    for start in range(0, samples, step):
+    flags = np.zeros((min(step, len(values)), 8 * size), bool)
+    for start in range(0, len(values), step):
         block = values[start : start + step]
-        write(block, flags[: len(block), :bits])
-        packed = np.packbits(flags[: len(block)].reshape(-1), bitorder="little")
-        out[start : start + step] = packed.reshape(-1, 1, size)
+        if values.dtype == bool and bits == 8 * size:
+            found = block
+        else:
+            found = flags[: len(block)]
+            write(block, found[:, :bits])
+        out[start : start + step] = np.packbits(found.reshape(-1), bitorder="little").reshape(-1, size)
+    return torch.from_numpy(out)
 
 
-# Eight channels become one byte by three rounds of shift and or; eight positions are handled in one 64-bit word, within
-# which nothing crosses a byte. Numpy compares faster than torch, whose other operations take all threads.
-def _pack_planes(values: Array, bits: int, write: Write, out: Array) -> None:
-    samples, _, positions = values.shape
-    used = -(-bits // 8)
-    wide = -(-positions // 8)
-    step = min(samples, max(1, BLOCK // (64 * used * wide)))
-    flags, *halves = (_scratch(number, (step, used * parts, wide)) for number, parts in enumerate((8, 4, 2, 1)))
-    bools = flags.numpy().view(bool)
-    if bits < 8 * used or positions < 8 * wide:
-        bools[...] = False  # what earlier blocks of other shapes left
-    packed = torch.from_numpy(out)
-    whole = torch.from_numpy(out.view(_WORDS[out.shape[2]])[:, :, 0]) if out.shape[2] in _WORDS else None
-    for start in range(0, samples, step):
-        block = values[start : start + step]
-        count = len(block)
-        write(block, bools[:count, :bits, :positions])
-        found = flags[:count]
-        for shift, buffer in zip((1, 2, 4), halves, strict=True):
-            into = buffer[:count]
-            torch.bitwise_left_shift(found[:, 1::2], shift, out=into)
-            torch.bitwise_or(into, found[:, 0::2], out=into)
-            found = into
-        planes = found.view(torch.uint8)[:, :, :positions]
-        if whole is None:
-            packed[start : start + step, :, :used].copy_(planes.transpose(1, 2))
-            continue
-        # a whole word at a time is several times faster than bytes in strides
-        row = whole[start : start + step].copy_(planes[:, 0])
-        for place in range(1, used):
-            row.add_(planes[:, place].to(row.dtype), alpha=1 << 8 * place)
-
-
-# Memory that each thread uses again and again: fresh pages cost more than what is done with them.
-def _scratch(number: int, shape: tuple[int, ...]) -> torch.Tensor:
-    size = math.prod(shape)
-    kept: dict[int, torch.Tensor] = _own.__dict__.setdefault("kept", {})
-    if number not in kept or len(kept[number]) < size:
-        with torch.inference_mode(False):  # else it could not be written to outside that mode
-            kept[number] = torch.empty(size, dtype=torch.int64, device="cpu")
-    return kept[number][:size].view(shape)
+def _pack_planes(values: Array, threshold: Any, above: bool) -> tuple[torch.Tensor, bool]:
+    samples, units, positions = values.shape
+    size = row_bytes(units)
+    places = _places(size)
+    out = np.empty((samples, positions, max(1, size // 8)), places.dtype)
+    finite = pack_planes(values, threshold, above, places, out)
+    return torch.from_numpy(out.view(np.uint8).reshape(samples * positions, size)), bool(finite)
 
 
 def _pack_on_device(states: torch.Tensor, bits: int) -> torch.Tensor:

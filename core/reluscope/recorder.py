@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from reluscope.cuts import Cuts
 from reluscope.errors import ObservationError
+from reluscope.finite import total, trouble
 from reluscope.layout import Layout
 from reluscope.packing import pack
 from reluscope.replay import activated, pooled
@@ -39,7 +40,8 @@ class Capture:
         upper: Upper threshold.
         order: Number of the call among all torch calls of the pass.
         cut: What cut the pre-activation off from the input, None if nothing did.
-        total: Sum of all values: not finite if any is not, so one number tells whether to look closer.
+        total: Sum of all values: not finite if any is not, so one number tells whether to look closer. None where only
+            the pattern is kept.
         packed: The pattern as bits `(row, byte)`, where only it is kept.
         trouble: What was not finite, where only the pattern is kept.
     """
@@ -124,16 +126,20 @@ class Recorder(TorchFunctionMode):
         Yields:
             Nothing.
         """
-        with contextlib.ExitStack() as stack:
+        handles = []
+        try:
             for path, module in model.named_modules():
                 # torch.compile wraps a module in another one; names should not depend on that.
-                name = ".".join(part for part in path.split(".") if part != "_orig_mod")
-                before = module.register_forward_pre_hook(self._entering(name), prepend=True)
-                stack.callback(before.remove)
-                after = module.register_forward_hook(self._leaving, always_call=True)
-                stack.callback(after.remove)
+                name = (
+                    ".".join(part for part in path.split(".") if part != "_orig_mod") if "_orig_mod" in path else path
+                )
+                handles.append(module.register_forward_pre_hook(self._entering(name), prepend=True))
+                handles.append(module.register_forward_hook(self._leaving, always_call=True))
             with self:
                 yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -186,14 +192,13 @@ class Recorder(TorchFunctionMode):
             upper=_copied(upper),
             order=self.calls,
             cut=self.cuts.of(z) if self.graph else None,
-            total=total(z),
         )
         if self._patterns_only and z.ndim >= 2:
-            if not bool(capture.total.isfinite()):  # type: ignore[union-attr]
-                what = trouble(z.detach())
-                capture.trouble = f"{what} ({z.dtype})" if what else ""
-            capture.packed = pack(z, capture.channel, lower, upper, outer=activation.outer)
+            capture.packed, finite = pack(z, capture.channel, lower, upper, outer=activation.outer)
+            what = "" if finite else trouble(z.detach())
+            capture.trouble = f"{what} ({z.dtype})" if what else ""
         else:
+            capture.total = total(z)
             # A copy: an activation in place, here or later, would overwrite what a reference shows.
             capture.raw = z.clone() if self.graph else z.detach().clone()
         self.captures.append(capture)
@@ -253,40 +258,6 @@ class Recorder(TorchFunctionMode):
         # Someone else's hook may have raised before `enter` was called.
         if self._stack and self._stack[-1][1] is module:
             self._stack.pop()
-
-
-def total(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum a tensor, so that one number tells whether a value is not finite.
-
-    Args:
-        tensor: Floating point, any shape.
-
-    Returns:
-        A float32 scalar, without waiting for the device. It may overflow where all values are finite, so a closer look
-        decides.
-    """
-    detached = tensor.detach()
-    return detached.sum() if detached.dtype == torch.float32 else detached.sum(dtype=torch.float32)
-
-
-def trouble(tensor: torch.Tensor) -> str:
-    """Say what in a tensor is not finite.
-
-    Args:
-        tensor: Of any dtype.
-
-    Returns:
-        Such as `"2 NaN among 6 values"`; empty where all is finite, or not floating point.
-
-    Example:
-        >>> trouble(torch.tensor([1.0, float("inf")]))
-        '1 Inf among 2 values'
-    """
-    if not tensor.is_floating_point() or nn.parameter.is_lazy(tensor):
-        return ""
-    nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
-    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} Inf"] * bool(infinite)
-    return f"{' and '.join(parts)} among {tensor.numel()} values" if parts else ""
 
 
 def _copied(bound: Bound) -> Bound:

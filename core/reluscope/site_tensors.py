@@ -131,7 +131,7 @@ def captured_packed(captures: Mapping[str, Capture], samples: int, name: str) ->
     if capture.packed is not None:
         return capture.packed
     if capture.activation is not None and len(capture.shape) >= 2:
-        return pack(capture.values, capture.channel, capture.lower, capture.upper, outer=capture.activation.outer)
+        return pack(capture.values, capture.channel, capture.lower, capture.upper, outer=capture.activation.outer)[0]
     return pack_states(captured_pattern(captures, samples, name), 1, bits=_bits(capture))
 
 

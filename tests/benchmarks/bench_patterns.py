@@ -33,6 +33,8 @@ BOUNDS = {64: (40.0, 4.0), 512: (10.0, 6.0)}
 """Units of a site to how many times faster than `torch.unique` and than the source's technique."""
 PASS = 1.3
 """How many times the bare forward pass the entropy of all sites may take."""
+BATCH = 500
+"""Images of a batch at which that is asked; at smaller ones the work of each call weighs more, and is printed too."""
 
 
 def fixed_list(active: torch.Tensor) -> torch.Tensor:
@@ -91,7 +93,7 @@ def count_ratios(units: int, *, repeated: bool) -> tuple[dict[str, float], str]:
     active = preactivation > 0
     works: dict[str, Callable[[], object]] = {
         "ours, bools": lambda: counted(pack_states(active, 1, bits=1), units),
-        "ours, pre-activations": lambda: counted(pack(preactivation, 1, 0.0, None), units),
+        "ours, pre-activations": lambda: counted(pack(preactivation, 1, 0.0, None)[0], units),
         "torch.unique, bools": lambda: torch.unique(active, dim=0, return_counts=True),
         "torch.unique, pre-activations": lambda: torch.unique(preactivation > 0, dim=0, return_counts=True),
         "fixed list, bools": lambda: fixed_list(active),
@@ -142,7 +144,7 @@ def pass_ratio(images: torch.Tensor, batch: int) -> tuple[float, str]:
         "bare": bare,
         "entropy": lambda: measure(model, batches, "pattern_entropy", lab=lab),
     }
-    times = least(works, dict.fromkeys(works, 3))
+    times = least(works, dict.fromkeys(works, 6))
     ratio = times["entropy"] / times["bare"]
     return ratio, (
         f"entropy of all sites of ResNet-20 over {len(images):,} images in batches of {batch}: "
@@ -178,7 +180,7 @@ def test_entropy_costs_little_more_than_the_pass(capsys: pytest.CaptureFixture[s
     images = cifar()
     if images is None:
         pytest.skip("RELUSCOPE_DATA does not name a folder with cifar10/cifar10_10k.npz")
-    ratio, text = pass_ratio(images, 250)
+    ratio, text = pass_ratio(images, BATCH)
     with capsys.disabled():
         print(f"\n{text}; load average {os.getloadavg()[0]:.2f}")
     assert ratio <= PASS
@@ -200,7 +202,7 @@ def main() -> int:
     for batch in (100, 250, 500, 1000) if images is not None else ():
         ratio, text = pass_ratio(images, batch)
         print(text, flush=True)
-        good &= ratio <= PASS or batch != 250
+        good &= ratio <= PASS or batch != BATCH
     return 0 if good else 1
 
 

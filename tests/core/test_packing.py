@@ -80,10 +80,10 @@ def test_a_row_is_one_integer_or_several_of_64_bits(bits: int) -> None:
 @pytest.mark.parametrize("units", [1, 2, 7, 8, 9, 16, 17, 24, 31, 32, 33, 63, 64, 65, 130])
 def test_every_layout(layout: str, units: int) -> None:
     z, channel = draw(layout, 3, units, 5, torch.float32)
-    assert pack(z, channel, 0.0, None).tolist() == dense_reference(z > 0, channel, 1)
+    assert pack(z, channel, 0.0, None)[0].tolist() == dense_reference(z > 0, channel, 1)
     assert pack_states(z > 0, channel, bits=1).tolist() == dense_reference(z > 0, channel, 1)
     states = pattern(z, -0.5, 0.5)
-    assert pack(z, channel, -0.5, 0.5).tolist() == dense_reference(states, channel, 2)
+    assert pack(z, channel, -0.5, 0.5)[0].tolist() == dense_reference(states, channel, 2)
     assert pack_states(states, channel, bits=2).tolist() == dense_reference(states, channel, 2)
 
 
@@ -93,7 +93,7 @@ def test_every_layout(layout: str, units: int) -> None:
     units=st.integers(1, 130),
     side=st.integers(0, 19),
     dtype=st.sampled_from(DTYPES),
-    block=st.sampled_from([1, 64, 200, 999, 4096, packing.BLOCK]),
+    block=st.sampled_from([1, 64, 200, 999, 4096, packing.ROWS_BLOCK]),
     bounds=st.sampled_from([(0.0, None), (0.1, None), (None, 0.25), (0.0, 6.0), (-1, 1)]),
 )
 def test_blocks_of_any_size(
@@ -103,8 +103,8 @@ def test_blocks_of_any_size(
     states = pattern(z, *bounds)
     bits = 1 if states.dtype == torch.bool else 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "BLOCK", block)
-        packed = pack(z, channel, *bounds)
+        patch.setattr(packing, "ROWS_BLOCK", block)
+        packed = pack(z, channel, *bounds)[0]
         again = pack_states(states, channel, bits=bits)
     assert packed.dtype == torch.uint8
     assert packed.shape == (z.numel() // units, row_bytes(bits * units))
@@ -119,42 +119,42 @@ def test_blocks_of_any_size(
 def test_a_value_at_the_threshold_is_not_active(dtype: torch.dtype, value: float) -> None:
     at = torch.tensor(value, dtype=dtype)
     z = torch.stack([torch.nextafter(at, at - 1), at, torch.nextafter(at, at + 1)]).reshape(1, 3)
-    assert pack(z, 1, value, None).tolist() == [[0b100]]
-    assert pack(z, 1, None, value).tolist() == [[0b001]]
+    assert pack(z, 1, value, None)[0].tolist() == [[0b100]]
+    assert pack(z, 1, None, value)[0].tolist() == [[0b001]]
     # between: above the lower threshold, and below the upper one
-    assert unpack(pack(z, 1, value, value + 1), 3, bits=2).tolist() == [[0, 0, 1]]
-    assert unpack(pack(z, 1, value - 1, value), 3, bits=2).tolist() == [[1, 2, 2]]
+    assert unpack(pack(z, 1, value, value + 1)[0], 3, bits=2).tolist() == [[0, 0, 1]]
+    assert unpack(pack(z, 1, value - 1, value)[0], 3, bits=2).tolist() == [[1, 2, 2]]
     if dtype != torch.bfloat16:  # there torch's threshold compares in float32, its comparison in bfloat16
-        assert pack(z, 1, value, None).tolist() == pack_states(F.threshold(z, value, -9.0) != -9, 1, bits=1).tolist()
+        assert pack(z, 1, value, None)[0].tolist() == pack_states(F.threshold(z, value, -9.0) != -9, 1, bits=1).tolist()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("value", [1e6, -1e6, 3e38, float("inf"), float("-inf")])
 def test_a_threshold_that_the_dtype_does_not_hold(dtype: torch.dtype, value: float) -> None:
     z = torch.tensor([[-5.0, 0.0, 7.0]], dtype=dtype)
-    assert pack(z, 1, value, None).tolist() == [[0b000 if value > 0 else 0b111]]
-    assert pack(z, 1, None, value).tolist() == [[0b111 if value > 0 else 0b000]]
+    assert pack(z, 1, value, None)[0].tolist() == [[0b000 if value > 0 else 0b111]]
+    assert pack(z, 1, None, value)[0].tolist() == [[0b111 if value > 0 else 0b000]]
 
 
 def test_a_shrink_is_silent_between_its_thresholds() -> None:
     z = torch.tensor([[-1.0, -0.5, 0.0, 0.5, 1.0]])
-    packed = pack(z, 1, -0.5, 0.5, outer=True)
+    packed = pack(z, 1, -0.5, 0.5, outer=True)[0]
     assert unpack(packed, 5, bits=2).tolist() == [[2, 0, 0, 0, 1]]
 
 
 def test_a_threshold_for_each_unit() -> None:
     z = torch.randn(4, 5, 3, 3)
     bounds = torch.randn(5, 1, 1)
-    assert pack(z, 1, bounds, None).tolist() == dense_reference(z > bounds, 1, 1)
-    assert pack(z, 1, None, bounds).tolist() == dense_reference(z < bounds, 1, 1)
+    assert pack(z, 1, bounds, None)[0].tolist() == dense_reference(z > bounds, 1, 1)
+    assert pack(z, 1, None, bounds)[0].tolist() == dense_reference(z < bounds, 1, 1)
     states = (z > bounds).int() + (z >= bounds + 1).int()
-    assert pack(z, 1, bounds, bounds + 1).tolist() == dense_reference(states, 1, 2)
+    assert pack(z, 1, bounds, bounds + 1)[0].tolist() == dense_reference(states, 1, 2)
 
 
 def test_a_view_of_negated_numbers() -> None:
     z = torch.complex(torch.randn(3, 9), torch.randn(3, 9)).conj().imag
     assert z.is_neg()
-    assert pack(z, 1, 0.0, None).tolist() == dense_reference(z > 0, 1, 1)
+    assert pack(z, 1, 0.0, None)[0].tolist() == dense_reference(z > 0, 1, 1)
 
 
 def test_winners_of_a_pool() -> None:
@@ -168,7 +168,7 @@ def test_winners_of_a_pool() -> None:
 def test_what_is_packed_is_left_alone() -> None:
     z = torch.randn(3, 4, 5, 5, requires_grad=True)
     kept = z.detach().clone()
-    assert not pack(z, 1, 0.0, None).requires_grad
+    assert not pack(z, 1, 0.0, None)[0].requires_grad
     assert torch.equal(z, kept)
 
 
@@ -327,11 +327,37 @@ def test_packing_within_inference_mode_leaves_later_packing_as_it_is() -> None:
 
     def work() -> None:  # a thread of its own has packed nothing before
         with torch.inference_mode():
-            found.append(pack(z, 1, 0.0, None))
-        found.append(pack(z, 1, 0.0, None))
+            found.append(pack(z, 1, 0.0, None)[0])
+        found.append(pack(z, 1, 0.0, None)[0])
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     assert len(found) == 2
     assert all(torch.equal(one, expected) for one in found)
+
+
+@given(
+    layout=st.sampled_from(LAYOUTS),
+    units=st.integers(1, 130),
+    dtype=st.sampled_from(DTYPES),
+    bounds=st.sampled_from([(0.0, None), (None, 0.25), (0.0, 6.0)]),
+    bad=st.sampled_from([None, float("nan"), float("inf"), float("-inf")]),
+    place=st.floats(0, 1, exclude_max=True),
+)
+def test_any_value_that_is_not_finite_is_noticed(
+    layout: str, units: int, dtype: torch.dtype, bounds: Any, bad: float | None, place: float
+) -> None:
+    z, channel = draw(layout, 3, units, 5, dtype)
+    if bad is not None:
+        index = np.unravel_index(int(place * z.numel()), z.shape)
+        z[tuple(map(int, index))] = bad
+    assert pack(z, channel, *bounds)[1] == (bad is None)
+
+
+def test_huge_values_have_no_trouble() -> None:
+    for dtype in (torch.float32, torch.float64):
+        z = torch.full((2, 9, 5, 5), torch.finfo(dtype).max, dtype=dtype)
+        packed, finite = pack(z, 1, 0.0, None)
+        assert finite
+        assert packed.view(torch.int16).unique().tolist() == [2**9 - 1]

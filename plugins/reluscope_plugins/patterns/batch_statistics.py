@@ -13,10 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree
 
 from reluscope.errors import ObservationError
+from reluscope.finite import trouble
 from reluscope.inputs import Arguments, unwrap
 from reluscope.passes import one_pass
 from reluscope.preserve import preserved
-from reluscope.recorder import trouble
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from reluscope.kernels import frequencies, merge
+
 Array = np.ndarray[Any, Any]
 
 
@@ -24,9 +26,10 @@ def runs_of(words: Array) -> tuple[Array, Array]:
     """
     dtype = _dtype(len(words))
     if words.dtype.itemsize <= 2:
-        frequencies = np.bincount(words)
-        found = np.flatnonzero(frequencies)
-        return found.astype(np.uint64), frequencies[found].astype(dtype)
+        counts = np.zeros(256**words.dtype.itemsize, dtype)
+        frequencies(words, counts)
+        found = np.flatnonzero(counts)
+        return found.astype(np.uint64), counts[found]
     if words.ndim == 2:
         ordered = words[np.lexsort(words.T[::-1])]
         changes = (ordered[1:] != ordered[:-1]).any(1)
@@ -74,20 +77,13 @@ def inserted(words: Array, counts: Array, others: Array, other_counts: Array) ->
     Returns:
         The run of both.
     """
-    place = np.searchsorted(words, others)
-    hit = words[np.minimum(place, len(words) - 1)] == others
-    counts = raised(counts, place[hit], other_counts[hit])
-    if hit.all():
-        return words, counts
-    fresh = ~hit
-    place = place[fresh] + np.arange(np.count_nonzero(fresh))
-    old = np.ones(len(words) + len(place), bool)
-    old[place] = False
-    both = np.empty(len(old), np.uint64), np.empty(len(old), counts.dtype)
-    for into, kept, new in zip(both, (words, counts), (others[fresh], other_counts[fresh]), strict=True):
-        into[old] = kept
-        into[place] = new
-    return both
+    most = len(words) + len(others)
+    both, sums = np.empty(most, np.uint64), np.empty(most, other_counts.dtype)
+    size = int(merge(words, counts, others, other_counts, both, sums))
+    if size == most:
+        return both, sums
+    # copies, for a view keeps all of it in memory
+    return (words if size == len(words) else both[:size].copy()), sums[:size].copy()
 
 
 def raised(counts: Array, place: Array, by: Array) -> Array:

@@ -1,0 +1,124 @@
+"""Loops compiled to machine code, where numpy and torch would go through memory several times.
+
+They run without the interpreter's lock, in the thread that calls them. What is compiled is kept on disk beside this
+file, or where that cannot be written in the user's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Compile a function when it is first called.
+
+    Args:
+        function: On arrays and numbers, in what numba understands. Sums may be taken in any order.
+
+    Returns:
+        The function, compiled.
+    """
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}, "error_model": "numpy"}
+    try:
+        kept: Kernel = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to keep it: it is compiled again in each process
+        kept = numba.njit(**options)(function)
+    return kept
+
+
+@compiled
+def pack_planes(values: Array, threshold: Any, above: bool, places: Array, out: Array) -> bool:
+    """Compare planes of values with a threshold, and pack the outcomes of all units at a position into words.
+
+    Args:
+        values: float32, float64 or uint8 `(sample, unit, position)`; read once.
+        threshold: Of the same type.
+        above: Whether a unit's bit is set above the threshold; else below.
+        places: `(bit,)`, one after the other the bits of a word, in its type.
+        out: Unsigned integers `(sample, position, word)`; overwritten.
+
+    Returns:
+        Whether all values are finite.
+    """
+    samples, units, positions = values.shape
+    width = len(places)
+    none = places[0] ^ places[0]
+    nothing = np.float32(0)
+    total = np.float32(0)
+    line = np.empty(positions, places.dtype)
+    for sample in range(samples):
+        for word in range(out.shape[2]):
+            line[:] = none
+            for unit in range(word * width, min(units, (word + 1) * width)):
+                place = places[unit - word * width]
+                if above:
+                    for position in range(positions):
+                        value = values[sample, unit, position]
+                        line[position] |= place if value > threshold else none
+                        total += value * nothing  # NaN for what is not finite
+                else:
+                    for position in range(positions):
+                        value = values[sample, unit, position]
+                        line[position] |= place if value < threshold else none
+                        total += value * nothing
+            for position in range(positions):
+                out[sample, position, word] = line[position]
+    return bool(total == total)
+
+
+@compiled
+def frequencies(words: Array, counts: Array) -> None:
+    """Count how often each word stands there.
+
+    Args:
+        words: Unsigned integers `(row,)`.
+        counts: `(word,)`, raised in place; has a place for each word.
+    """
+    for row in range(len(words)):
+        counts[words[row]] += 1
+
+
+@compiled
+def merge(words: Array, counts: Array, others: Array, other_counts: Array, both: Array, sums: Array) -> int:
+    """Merge two runs of distinct words and add up the counts of those in both.
+
+    Args:
+        words: Distinct and ascending, uint64 `(word,)`; the longer run.
+        counts: Of each word.
+        others: As `words`.
+        other_counts: Of each word.
+        both: At least as long as both runs together; its beginning is overwritten with their words in ascending order.
+        sums: As long, overwritten with their counts.
+
+    Returns:
+        How many distinct words there are.
+    """
+    # unsigned, for which numba need not ask whether an index counts from the end
+    one, size = np.uint64(1), np.uint64(len(words))
+    first, place = np.uint64(0), np.uint64(0)
+    for second in range(len(others)):
+        word = others[second]
+        while first < size and words[first] < word:
+            both[place] = words[first]
+            sums[place] = counts[first]
+            first += one
+            place += one
+        both[place] = word
+        sums[place] = other_counts[second]
+        if first < size and words[first] == word:
+            sums[place] += counts[first]
+            first += one
+        place += one
+    while first < size:
+        both[place] = words[first]
+        sums[place] = counts[first]
+        first += one
+        place += one
+    return int(place)
