@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from reluscope.observation import affine as affine
     from reluscope.observation import observe as observe
     from reluscope.opening import open_archive as open_archive
+    from reluscope.optimizer_step import OptimizerStep as OptimizerStep
     from reluscope.runner import run as run
     from reluscope.watch import Watch as Watch
 
 _MODULES = {
     "Lab": "lab",
+    "OptimizerStep": "optimizer_step",
     "ReluscopeError": "errors",
     "Watch": "watch",
     "affine": "observation",
@@ -36,6 +38,7 @@ _MODULES = {
 __version__ = "0.1.0"
 __all__ = [
     "Lab",
+    "OptimizerStep",
     "ReluscopeError",
     "Watch",
     "affine",

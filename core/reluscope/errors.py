@@ -27,6 +27,10 @@ class ObservationError(ReluscopeError, ValueError):
     """A model or an input that cannot be observed."""
 
 
+class NotFiniteError(ObservationError):
+    """A model or an input that holds NaN or infinity, or comes to it."""
+
+
 class SchemaError(ReluscopeError, ValueError):
     """A data set that is not labelled as the schema demands."""
 

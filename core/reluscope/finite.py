@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from reluscope.errors import ObservationError
+from reluscope.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from reluscope.recorder import Capture
@@ -78,7 +78,7 @@ def check_finite(
         outputs: Tensors of the output; infinity there may be meant (a masked logit), NaN never is.
 
     Raises:
-        ObservationError: If anything is not finite; names the cause rather than where it shows.
+        NotFiniteError: If anything is not finite; names the cause rather than where it shows.
     """
     site = next((capture.name for capture in captures if _captured(capture)), None)
     nan = any(tensor.isnan().any() for tensor in outputs if tensor.is_floating_point())
@@ -86,11 +86,11 @@ def check_finite(
         what = trouble(tensor)
         # Minus infinity beside the data is how torch writes an additive attention mask, unless it did harm.
         if what and (number == 0 or site or nan or "NaN" in what or tensor.isposinf().any()):
-            raise ObservationError(f"{name} holds {what}; expected finite values; clean the data")
+            raise NotFiniteError(f"{name} holds {what}; expected finite values; clean the data")
     for name, tensor in model.named_parameters():
         what = trouble(tensor)
         if what:
-            raise ObservationError(
+            raise NotFiniteError(
                 f"parameter {name!r} holds {what}; expected finite values; training may have diverged: go back to an "
                 "earlier state"
             )
@@ -98,18 +98,18 @@ def check_finite(
         what = trouble(tensor)
         # Infinity in a buffer may be meant (a mask), unless it did harm.
         if what and (site or nan or "NaN" in what):
-            raise ObservationError(
+            raise NotFiniteError(
                 f"buffer {name!r} holds {what}; expected finite values; reset it or go back to an earlier state"
             )
     for capture in captures:
         what = _captured(capture)
         if what:
-            raise ObservationError(
+            raise NotFiniteError(
                 f"site {capture.name!r}: the pre-activation holds {what} although input and "
                 "parameters are finite; expected finite values; look for an overflow before it, or use a wider dtype"
             )
     if nan:
-        raise ObservationError(
+        raise NotFiniteError(
             "the output holds NaN although input, parameters and all sites are finite; expected finite values; look at "
             "what comes after the last site"
         )

@@ -32,7 +32,10 @@ from reluscope.entries import Metric
 from reluscope.errors import ReluscopeError
 from reluscope.joining import Increment, join
 from reluscope.labelling import plain_fault
+from reluscope.metric_entry import PATTERNS_ALONE
 from reluscope.observation import Observation, observe
+from reluscope.optimizer_step import OptimizerStep
+from reluscope.preserve import preserved
 
 FLOAT64 = 1e-12
 FLOAT32 = 1e-5
@@ -48,6 +51,7 @@ class Laws:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self._reference: Any = None
+        self._step: OptimizerStep | None = None
 
     def declaration(self) -> None:
         """Check that the metric can be used by name alone: each parameter is bound or has a default."""
@@ -66,6 +70,7 @@ class Laws:
             generator: Draws the splitting and the order.
         """
         self._reference = None
+        self._step = _step(model, x, y) if "step" in self.metric.needs else None
         whole = self._undisturbed(model, x, y)
         self._plain(whole)
         self._labels(whole)
@@ -210,15 +215,15 @@ class Laws:
             self._broken(law, f"comparing what was restored gave {restored.values}, expected {compared.values}")
 
     def _patterns_alone(self, model: nn.Module, x: Any, y: Tensor, whole: Any) -> None:
-        if "patterns" not in self.metric.needs or not self.metric.needs <= {"patterns", "targets"}:
+        if "patterns" not in self.metric.needs or not self.metric.needs <= PATTERNS_ALONE:
             return
         law = "what needs patterns looks at nothing else"
         with self._law(law):
-            state = self.metric.measure(observe(model, x, target=y, patterns_only=True))
+            state = self.metric.measure(observe(model, x, target=y, patterns_only=True, step=self._step))
         self._same(law, whole, state, 0.0, "without pre-activations")
 
     def _observe(self, model: nn.Module, x: Any, y: Tensor) -> Observation:
-        return observe(model, x, target=y, affine="affine" in self.metric.needs)
+        return observe(model, x, target=y, affine="affine" in self.metric.needs, step=self._step)
 
     def _measure(self, model: nn.Module, x: Any, y: Tensor) -> Any:
         return self._measured(self._observe(model, x, y))
@@ -274,6 +279,17 @@ def _rows(x: Any, rows: np.ndarray[Any, Any]) -> Any:
     if isinstance(x, dict):
         return {name: part[rows] for name, part in x.items()}
     return tuple(part[rows] for part in x) if isinstance(x, tuple) else x[rows]
+
+
+# One step for the whole batch and its parts, along the gradient of the whole.
+def _step(model: nn.Module, x: Any, y: Tensor) -> OptimizerStep | None:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        return None
+    with preserved(model), torch.enable_grad():
+        output = model(*x) if isinstance(x, tuple) else model(**x) if isinstance(x, dict) else model(x)
+        output.double().square().mean().backward()
+        return OptimizerStep(torch.optim.SGD(parameters, lr=0.1))
 
 
 def _is_float64(model: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +15,9 @@ from reluscope.entries import Metric
 from reluscope.errors import ObservationError, PluginError, ReluscopeError
 from reluscope.lab import Lab
 from reluscope.labelling import coordinates
+from reluscope.metric_entry import PATTERNS_ALONE
 from reluscope.observation import observe
+from reluscope.optimizer_step import OptimizerStep
 from reluscope.passes import length, one_pass
 from reluscope.preserve import preserved
 
@@ -32,6 +34,7 @@ def measure(
     training: bool = False,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
+    step: OptimizerStep | None = None,
 ) -> xr.Dataset:
     """Measure a model on data.
 
@@ -47,6 +50,8 @@ def measure(
         training: Whether the model runs in training mode, as batch normalisation and dropout see it.
         device: Where batches are moved to; None takes that of the model's first parameter.
         progress: Called after each batch.
+        step: A step of the network's optimizer, for metrics that look at what it changes; all metrics then see the
+            network as it was when the step was made.
 
     Returns:
         One variable for each metric, and the coordinates `site`, `activation(site)` and `smooth(site)`; attribute
@@ -64,7 +69,9 @@ def measure(
         (('unit',), ['1#0', '1#0', '1#0'], 5)
     """
     chosen = resolve(metrics, lab)
-    states = measure_states(model, data, chosen, training=training, device=device, lab=lab, progress=progress)
+    states = measure_states(
+        model, data, chosen, training=training, device=device, lab=lab, progress=progress, step=step
+    )
     if any(state is None for state in states):
         raise ObservationError(
             "the data gave no batch, expected at least one; pass a loader with samples in it, and for measuring again "
@@ -82,6 +89,7 @@ def measure_states(
     training: bool = False,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
+    step: OptimizerStep | None = None,
 ) -> list[Any]:
     """Measure, and leave the states unfinished, to be merged with those of other workers.
 
@@ -93,14 +101,24 @@ def measure_states(
         training: Whether the model runs in training mode.
         device: Where batches are moved to; None takes that of the model's first parameter.
         progress: Called after each batch.
+        step: A step of the network's optimizer.
 
     Returns:
         One state for each metric; None, the identity of `merge`, where the data gave no batch.
+
+    Raises:
+        ObservationError: If a metric needs a step and there is none, or a batch cannot be observed.
     """
     chosen = resolve(metrics, lab)
     _check_data(data)
     affine = any("affine" in metric.needs for metric in chosen)
-    patterns_only = all("patterns" in metric.needs and metric.needs <= {"patterns", "targets"} for metric in chosen)
+    patterns_only = all("patterns" in metric.needs and metric.needs <= PATTERNS_ALONE for metric in chosen)
+    wanting = next((metric.name for metric in chosen if "step" in metric.needs), "")
+    if wanting and step is None:
+        raise ObservationError(
+            f"metric {wanting!r} looks at what a step of the optimizer changes, but got none; call loss.backward(), "
+            "then pass step=reluscope.OptimizerStep(optimizer) before optimizer.step()"
+        )
     places = _shared(chosen)
     target_device = _device(model, device)
     total = length(data)
@@ -109,13 +127,16 @@ def measure_states(
         index = 0
         for batch in batches:  # not enumerate, which holds on to the last batch
             x, y = _split(batch, index)
-            with _blame(None, lab, f"batch {index}"):
+            # with a step, whatever a pass draws or counts starts each time from the same
+            alone = preserved(model) if wanting else nullcontext()
+            with _blame(None, lab, f"batch {index}"), alone:
                 observation = observe(
                     model,
                     _move(x, target_device),
                     target=_move(y, target_device),
                     affine=affine,
                     patterns_only=patterns_only,
+                    step=step,
                 )
             for position in range(len(states)):
                 metric = chosen[places.index(position)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from reluscope.observation import Observation
 
-NEEDS = frozenset({"patterns", "affine", "weights", "targets"})
+NEEDS = frozenset({"patterns", "affine", "weights", "targets", "step"})
 """What a metric may say that it needs.
 
 With `"affine"` the forward pass keeps its graph, so that the observation has the local affine map; with `"targets"` a
@@ -24,6 +24,9 @@ batch without labels is refused before the metric sees it. With `"patterns"` the
 `pattern` and `packed` alone: where all metrics of a pass say so, pre-activations are not kept. `"weights"` tells a
 reader what the metric looks at.
 """
+
+PATTERNS_ALONE = frozenset({"patterns", "targets", "step"})
+"""What a metric may need where nothing but patterns is kept."""
 
 REFERENCES = ("first", "previous", "last")
 """Moments of a run that a metric may compare the present one with."""

@@ -17,6 +17,7 @@ from reluscope.conditions import conditions
 from reluscope.errors import ObservationError, UnknownNameError, nearest
 from reluscope.finite import check_finite, suspicious, total
 from reluscope.inputs import Arguments, Input, unwrap
+from reluscope.optimizer_step import OptimizerStep
 from reluscope.preserve import is_preserved, preserved
 from reluscope.probe import Probe, probed
 from reluscope.recorder import Capture, Recorder
@@ -68,6 +69,7 @@ class Observation:
         cut: Suspect | None = None,
         probe: Probe | None = None,
         blind: str | None = None,
+        step: OptimizerStep | None = None,
     ) -> None:
         self.model = model
         self.input = input
@@ -81,6 +83,7 @@ class Observation:
         self._cut = cut
         self._probe = probe
         self._blind = blind
+        self._step = step
         self._maps: dict[str | None, AffineMap] = {}
         self.sites = tuple(capture.name for capture in captures if capture.pool is None)
         self.pools = tuple(capture.name for capture in captures if capture.pool is not None)
@@ -105,6 +108,20 @@ class Observation:
             f"Observation({type(self.model).__name__}: {self.samples} samples, {len(self.sites)} activation sites, "
             f"{len(self.pools)} max-pools)"
         )
+
+    @property
+    def step(self) -> OptimizerStep:
+        """The optimizer's step from where the observation was made.
+
+        Raises:
+            ObservationError: If the observation was made without one.
+        """
+        if self._step is None:
+            raise ObservationError(
+                "this observation has no step of an optimizer; a metric declares needs={'step'}, a caller passes "
+                "step=OptimizerStep(optimizer), made after loss.backward() and before optimizer.step()"
+            )
+        return self._step
 
     def affine(self, site: str | None = None) -> AffineMap:
         """Return the affine map that the network is on the piece of each sample.
@@ -168,7 +185,13 @@ class Observation:
 
 
 def observe(
-    model: nn.Module, x: Input, *, target: Any = None, affine: bool = False, patterns_only: bool = False
+    model: nn.Module,
+    x: Input,
+    *,
+    target: Any = None,
+    affine: bool = False,
+    patterns_only: bool = False,
+    step: OptimizerStep | None = None,
 ) -> Observation:
     """Observe an unchanged model on one batch; the model is left exactly as found.
 
@@ -184,6 +207,8 @@ def observe(
             derivative is exact.
         patterns_only: Whether to keep of each site its pattern alone, as bits: a thirty-second of the memory, and less
             time. `preactivation` is not there then. Not together with `affine`.
+        step: A step of the network's optimizer, for metrics that look at what it changes; the network is observed with
+            the weights before that step.
 
     Returns:
         What the pass showed.
@@ -199,7 +224,8 @@ def observe(
     """
     if affine and patterns_only:
         raise ObservationError("observe: got affine=True and patterns_only=True, expected one of them; leave one out")
-    observation = _look(model, x, target=target, graph=affine, patterns_only=patterns_only)
+    with contextlib.nullcontext() if step is None else step.taken(0.0):
+        observation = _look(model, x, target=target, graph=affine, patterns_only=patterns_only, step=step)
     if observation._blind is not None:
         raise ObservationError(
             f"a recurrent layer with nonlinearity='relu' in {observation._blind} hides its ReLUs within one call of "
@@ -253,6 +279,7 @@ def _look(
     graph: bool,
     check: bool | None = None,
     patterns_only: bool = False,
+    step: OptimizerStep | None = None,
 ) -> Observation:
     network = unwrap(model)
     arguments = Arguments.of(x)
@@ -284,6 +311,7 @@ def _look(
         blind=recorder.blind,
         cut=recorder.cuts.of(output),
         probe=probe,
+        step=step,
     )
 
 

@@ -1,0 +1,140 @@
+"""How many samples change their activation pattern when the optimizer takes a step, and what temperature that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from reluscope.errors import NotFiniteError, ObservationError
+from reluscope.observation import observe
+from reluscope.preserve import preserved
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from reluscope.inputs import Input
+    from reluscope.observation import Observation
+    from reluscope.optimizer_step import OptimizerStep
+
+Array = np.ndarray[Any, Any]
+
+
+def pattern_distances(model: nn.Module, x: Input, step: OptimizerStep, rates: Sequence[float]) -> xr.DataArray:
+    r"""Measure the share of samples whose pattern at a site differs before and after a step, at any learning rates.
+
+    One forward pass for the patterns before, one for each rate. Each pass draws the same random numbers (dropout), and
+    starts from the same buffers. Model, optimizer, gradients and random state are left as they were found. A
+    convolution's positions count as samples.
+
+    Args:
+        model: The network, in the mode in which it is to be seen.
+        x: A batch, as `reluscope.observe` takes it.
+        step: The optimizer's step.
+        rates: Learning rates of the first parameter group.
+
+    Returns:
+        $P(D(\eta))$ `(learning_rate, site)` in [0, 1]; NaN at a rate at which the network leaves the finite numbers.
+
+    Raises:
+        ObservationError: If the batch cannot be observed.
+
+    References:
+        Hartmann 2025, definition 5, eq. 3.15.
+    """
+    with preserved(model):
+        before = observe(model, x, patterns_only=True, step=step)
+    changed, overflows = changes(before, step, rates)
+    table = np.stack([counts / max(rows, 1) for counts, rows in changed.values()], axis=1)
+    table[overflows > 0] = np.nan
+    return xr.DataArray(
+        table,
+        dims=("learning_rate", "site"),
+        coords={"learning_rate": np.asarray(rates, dtype=np.float64), "site": list(changed)},
+        name="pattern_distance",
+    )
+
+
+def changes(
+    before: Observation, step: OptimizerStep, rates: Sequence[float]
+) -> tuple[dict[str, tuple[Array, int]], Array]:
+    """Count the samples whose pattern changes in a step.
+
+    Args:
+        before: The patterns before.
+        step: The optimizer's step.
+        rates: Learning rates of the first parameter group.
+
+    Returns:
+        Site to how many rows changed, int64 `(rate,)`, and the number of rows; and whether the network left the finite
+        numbers, 0 or 1 `(rate,)`.
+
+    Raises:
+        ObservationError: If the network calls other activations after the step.
+    """
+    counts = {site: np.zeros(len(rates), np.int64) for site in before.sites}
+    overflows = np.zeros(len(rates), np.int64)
+    for place, rate in enumerate(rates):
+        try:
+            with preserved(before.model), step.taken(rate):
+                after = observe(before.model, before.input, patterns_only=True)
+        except NotFiniteError:
+            overflows[place] = 1
+            continue
+        if after.sites != before.sites:
+            raise ObservationError(
+                f"after a step at learning rate {rate:g} the network calls other activations: {after.sites}, expected "
+                f"{before.sites}; its control flow depends on its values, and patterns cannot be compared"
+            )
+        for site, total in counts.items():
+            total[place] = _differing(before.packed[site], after.packed[site], site)
+    rows = {site: len(before.packed[site]) for site in before.sites}
+    return {site: (counts[site], rows[site]) for site in counts}, overflows
+
+
+def temperature(probability: Any, *, base: float = 2.0) -> Any:
+    r"""Return the activation pattern temperature.
+
+    Args:
+        probability: Share of changed patterns, in [0, 1], of any shape.
+        base: Base of the logarithm. Definition 6 does not say; figure 3.22 equates T = 3.17 with 89 %, which is 2.
+
+    Returns:
+        $-\log(1 - P)$; infinite where all changed.
+
+    References:
+        Hartmann 2025, definition 6, eq. 3.16.
+
+    Example:
+        >>> float(temperature(0.75)), round(float(probability(3.17)), 2)
+        (2.0, 0.89)
+    """
+    with np.errstate(divide="ignore"):
+        return 0.0 - np.log1p(-np.asarray(probability, dtype=np.float64)) / np.log(base)
+
+
+def probability(temperature: Any, *, base: float = 2.0) -> Any:
+    """Undo `temperature`.
+
+    Args:
+        temperature: Of any shape, at least 0.
+        base: Base of the logarithm.
+
+    Returns:
+        Share of changed patterns.
+    """
+    return -np.expm1(-np.asarray(temperature, dtype=np.float64) * np.log(base))
+
+
+def _differing(first: torch.Tensor, second: torch.Tensor, site: str) -> int:
+    if first.shape != second.shape:
+        raise ObservationError(
+            f"site {site!r} has {tuple(second.shape)} rows and bytes after the step and {tuple(first.shape)} before, "
+            "expected the same; its shape depends on the weights"
+        )
+    word = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(first.shape[1], torch.int64)
+    differs = first.contiguous().view(word) != second.contiguous().view(word)
+    return int(differs.any(1).sum())
