@@ -51,12 +51,14 @@ class Scheduler(Entry):
 
     Attributes:
         definition: `(optimizer, *, total_steps, model=None, **params) -> LRScheduler`, stepped once an optimizer step.
+        batch: Whether its `step` takes the batch that the model was given for the loss of that step.
     """
 
     kind: ClassVar[str] = "scheduler"
     reserved: ClassVar[frozenset[str]] = frozenset({"optimizer", "total_steps", "model"})
 
     definition: Target
+    batch: bool = False
 
     def build(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from reluscope.errors import ObservationError
+from reluscope.errors import NotFiniteError, ObservationError
 from reluscope.finite import total
 
 LINEAR = tuple(
@@ -43,6 +43,7 @@ class OptimizerStep:
 
     Attributes:
         rate: Rate of the first parameter group.
+        ratios: Of each parameter group, its rate over that of the first.
 
     Raises:
         ObservationError: If the optimizer cannot be stepped without evaluating the loss again, no parameter has a
@@ -77,7 +78,7 @@ class OptimizerStep:
                 f"the first parameter group has the rate {self.rate:g} and others {rates[1:]}, expected one above 0, "
                 "which the others keep their ratio to; put another group first"
             )
-        self._ratios = [rate / self.rate if self.rate > 0 else 1.0 for rate in rates]
+        self.ratios = [rate / self.rate if self.rate > 0 else 1.0 for rate in rates]
         self._optimizer = optimizer
         with torch.no_grad():
             self._before: dict[torch.nn.Parameter, torch.Tensor] = {}
@@ -155,7 +156,7 @@ class OptimizerStep:
             if self._state[parameter]:
                 shadow.state[one] = _cloned(self._state[parameter], widen if exact else None, self._before[parameter])
         shadow.param_groups = []
-        for group, ratio in zip(self._groups, self._ratios, strict=True):
+        for group, ratio in zip(self._groups, self.ratios, strict=True):
             params = [copies[p] for p in group["params"] if p in copies]
             shadow.param_groups.append({**copy.copy(group), "params": params, "lr": rate * ratio})
         step = type(self._optimizer).step
@@ -180,7 +181,7 @@ def _cloned(state: Any, widen: Any = None, like: torch.Tensor | None = None) -> 
 def _check_gradient(gradient: torch.Tensor, group: int, place: int) -> None:
     values = gradient.coalesce().values() if gradient.is_sparse else gradient
     if not bool(values.isfinite().all()):
-        raise ObservationError(
+        raise NotFiniteError(
             f"the gradient of parameter {place} of group {group}, of shape {tuple(gradient.shape)}, holds NaN or "
             "infinity, expected finite values; training may have diverged, or the loss scaling overflowed"
         )

@@ -44,6 +44,7 @@ class Capture:
             the pattern is kept.
         packed: The pattern as bits `(row, byte)`, where only it is kept.
         trouble: What was not finite, where only the pattern is kept.
+        after: Path of the module with parameters of its own that was the last to finish before.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Capture:
     total: torch.Tensor | None = None
     packed: torch.Tensor | None = None
     trouble: str = ""
+    after: str = ""
 
     @property
     def values(self) -> torch.Tensor:
@@ -110,6 +112,7 @@ class Recorder(TorchFunctionMode):
         self._layout = Layout()
         self._numbers: Counter[str] = Counter()
         self._stack: list[tuple[str, nn.Module]] = []
+        self._last = ""
 
     @property
     def path(self) -> str:
@@ -192,6 +195,7 @@ class Recorder(TorchFunctionMode):
             upper=_copied(upper),
             order=self.calls,
             cut=self.cuts.of(z) if self.graph else None,
+            after=self._last,
         )
         if self._patterns_only and z.ndim >= 2:
             capture.packed, finite = pack(z, capture.channel, lower, upper, outer=activation.outer)
@@ -209,7 +213,15 @@ class Recorder(TorchFunctionMode):
         channel = max(winners.ndim - pool.spatial - 1, 0)
         name = self._name(pool.name)
         self.captures.append(
-            Capture(name=name, shape=winners.shape, raw=winners, channel=channel, pool=pool, order=self.calls)
+            Capture(
+                name=name,
+                shape=winners.shape,
+                raw=winners,
+                channel=channel,
+                pool=pool,
+                order=self.calls,
+                after=self._last,
+            )
         )
         if name in self._replay:
             winners = self._replay[name].values
@@ -257,7 +269,8 @@ class Recorder(TorchFunctionMode):
             self.raised = (error, self.path, module)
         # Someone else's hook may have raised before `enter` was called.
         if self._stack and self._stack[-1][1] is module:
-            self._stack.pop()
+            path, _ = self._stack.pop()
+            self._last = path if module._parameters else self._last
 
 
 def _copied(bound: Bound) -> Bound:

@@ -71,6 +71,7 @@ def described(capture: Capture, samples: int) -> Site:
         smooth=capture.activation is not None and capture.activation.smooth,
         units=units,
         positions=count // samples if count % samples == 0 else 0,
+        after=capture.after,
     )
 
 

@@ -31,6 +31,7 @@ class Site:
         units: Number of units: features of a linear layer, channels of a convolution.
         positions: Rows that each input sample gives: 1 for dense layers, height times width for images; 0 where rows do
             not belong to samples, such as in a subnetwork that computes weights.
+        after: Path of the module with parameters of its own that was the last to finish before; empty where none had.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Site:
     smooth: bool
     units: int
     positions: int
+    after: str = ""
 
     @property
     def bits(self) -> int:

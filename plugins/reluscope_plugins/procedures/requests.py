@@ -31,12 +31,15 @@ class Occasion(NamedTuple):
         split: On which split.
         samples: On how many of its first samples; None for all.
         training: Whether the network is in training mode, as batch normalisation and dropout see it.
+        step: Whether with the optimizer's next step: then in training mode, and unless a number of samples is given on
+            the batch of that step.
     """
 
     cadence: Cadence
     split: str
     samples: int | None = None
     training: bool = False
+    step: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,8 @@ def requests_of(context: Context) -> list[Request]:
         wanted += [(Occasion(epochly, split), context.lab.metrics[name]) for name in ALWAYS]
     for choice in context.recipe.metrics:
         metric = context.lab.metrics[choice.name].bind(**choice.parameters)
-        occasion = Occasion(Cadence.parse(choice.every), choice.split, choice.samples, choice.training)
+        step = "step" in metric.needs
+        occasion = Occasion(Cadence.parse(choice.every), choice.split, choice.samples, choice.training or step, step)
         asked_for = (occasion, metric)
         if asked_for not in wanted[: len(SPLITS) * len(ALWAYS)]:  # asking for what is measured anyway is no mistake
             wanted.append(asked_for)

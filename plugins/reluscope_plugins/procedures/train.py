@@ -15,6 +15,7 @@ from reluscope import random_state
 from reluscope.context import Diverged
 from reluscope.devices import find_device
 from reluscope.errors import ObservationError, RecipeError
+from reluscope.optimizer_step import OptimizerStep
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
 from reluscope.series import Series
@@ -126,6 +127,7 @@ class Training:
         optimizer = context.choice("optimizer")
         self.optimizer = build_optimizer(optimizer.name, optimizer.parameters, self.model.parameters())
         scheduler = context.choice("scheduler")
+        self._gives_batch = context.lab.schedulers[scheduler.name].batch
         self.scheduler = context.lab.schedulers[scheduler.name].build(
             self.optimizer, total_steps=epochs * self.batches, model=self.model, **scheduler.parameters
         )
@@ -183,12 +185,16 @@ class Training:
         """Number of optimizer steps taken."""
         return self.epoch * self.batches + self.batch
 
-    def _train_epoch(self) -> None:
-        generator = torch.Generator().manual_seed(self.context.seed(_ORDER, self.epoch))
+    # The rest of the epoch's samples, in the order of training; all of the next one's where none is left.
+    def _remaining(self) -> torch.Tensor:
+        epoch, batch = divmod(self.step, self.batches)
+        generator = torch.Generator().manual_seed(self.context.seed(_ORDER, epoch))
         order = torch.randperm(len(self.data["train"]), generator=generator)  # type: ignore[arg-type]
+        return order[batch * self.batch_size :]
+
+    def _train_epoch(self) -> None:
         self.model.train()
-        remaining = order[self.batch * self.batch_size :]
-        for inputs, labels in _batches(self.data["train"], remaining, self.batch_size):
+        for inputs, labels in _batches(self.data["train"], self._remaining(), self.batch_size):
             self._step(inputs.to(self.device), labels.to(self.device))
             self.batch += 1
             self.context.advance(self.step / self.last_step)
@@ -200,6 +206,13 @@ class Training:
 
     def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         rate = float(self.optimizer.param_groups[0]["lr"])
+        value = self._backward(inputs, labels)
+        self.optimizer.step()
+        step: Any = self.scheduler.step
+        step(inputs) if self._gives_batch else step()
+        self.pending.append((self.step + 1, rate, value))
+
+    def _backward(self, inputs: torch.Tensor, labels: torch.Tensor) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         output = self.model(inputs)
         if not isinstance(output, torch.Tensor) or output.ndim != 2:
@@ -211,24 +224,37 @@ class Training:
         loss = torch.nn.functional.cross_entropy(output, labels)
         value = loss.item()
         if not math.isfinite(value):
+            rate = float(self.optimizer.param_groups[0]["lr"])
             raise Diverged(f"the loss is {value} at step {self.step}, with learning rate {rate:.4g}; lower the rate")
         loss.backward()
-        self.optimizer.step()
-        self.scheduler.step()
-        self.pending.append((self.step + 1, rate, value))
+        return value
+
+    # The step that comes next, and its batch; training goes on as if it had not been looked at.
+    def _next_step(self) -> tuple[OptimizerStep, tuple[torch.Tensor, torch.Tensor]]:
+        inputs, labels = next(_batches(self.data["train"], self._remaining()[: self.batch_size], self.batch_size))
+        inputs, labels = inputs.to(self.device), labels.to(self.device)
+        with preserved(self.model, training=True):
+            self._backward(inputs, labels)
+            return OptimizerStep(self.optimizer), (inputs, labels)
 
     def _measure(self, *, at_epoch: bool) -> None:
         for group, requests in due(self.requests, self.epoch if at_epoch else None, self.step):
             parts: list[xr.Dataset] = []
             for request in requests:
-                loader = _batches(
-                    self.data[request.occasion.split],
-                    torch.arange(min(request.occasion.samples or 2**62, len(self.data[request.occasion.split]))),  # type: ignore[arg-type]
-                    self.evaluation_batch_size,
+                occasion = request.occasion
+                step, batch = self._next_step() if occasion.step else (None, None)
+                loader = (
+                    _batches(
+                        self.data[occasion.split],
+                        torch.arange(min(occasion.samples or 2**62, len(self.data[occasion.split]))),  # type: ignore[arg-type]
+                        self.evaluation_batch_size,
+                    )
+                    if batch is None or occasion.samples
+                    else [batch]
                 )
                 try:
                     found, kept = self._series_of(request).measure(
-                        self.model, loader, device=self.device, training=request.occasion.training
+                        self.model, loader, device=self.device, training=occasion.training, step=step
                     )
                 except ObservationError as error:
                     if _finite(self.model):

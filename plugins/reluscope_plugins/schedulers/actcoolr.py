@@ -1,0 +1,470 @@
+"""ActCooLR: the learning rate that cools a network's activation patterns down along a given curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from reluscope.context import Diverged
+from reluscope.errors import NotFiniteError, ObservationError, RecipeError, nearest
+from reluscope.observation import observe
+from reluscope.optimizer_step import OptimizerStep
+from reluscope.preserve import preserved
+from reluscope_plugins.schedulers.rates import check_total_steps, group_rates, positive, set_rate
+from reluscope_plugins.temperature.distance import changes, probability
+from reluscope_plugins.temperature.transition import SATURATED, ErrorFunction, fit
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from reluscope.inputs import Input
+    from reluscope.observation import Observation
+
+CURVES = ("temperature", "probability")
+"""What falls from its start to zero: the temperature (eq. 3.45), or the probability (A.4, step 5)."""
+
+FLOOR, CEILING = 1e-10, 1e10
+"""Least and greatest learning rate; beyond the greatest the training has diverged."""
+PROBABILITIES = (0.25, 0.5, 0.75)
+"""What a full fit measures first."""
+GRID = tuple(float(rate) for rate in np.logspace(-4, 2, 25))
+"""Rates to measure where the model's own give nothing to fit."""
+LARGE_ERROR, ERRORS = 2.5, 5
+"""By how much a single measurement may move mu, and how many times in a row it may be more."""
+JUMP, SEARCHES = 2.0, 100
+"""Factor between the rates of a search, and how many there may be."""
+BELOW_ONE = 0.99
+"""The probability aimed at is so much smaller than the curve's, for no rate gives 1."""
+INFORMATIVE = 10.0
+"""Rows that are expected to change, and not to change, where a measurement of 0 or 1 contradicts the model."""
+
+_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured")
+
+
+class ActCooLR(LRScheduler):
+    r"""A learning-rate schedule that prescribes how many activation patterns a step changes.
+
+    The temperature falls from `t_start` to zero, $T(t) = T_{start} (1 - t / t_{max})^\gamma$. The rate that has it is
+    read off a model of two numbers, $P(\eta) = \Phi((\ln \eta - \mu) / \sigma)$, the mean over the network's
+    activation sites of the probability that a step at rate $\eta$ changes a sample's pattern. `mu` is corrected every
+    `every` steps by one measurement (two forward passes over `samples` samples); both are fitted anew where that
+    contradicts the model again and again. The loss is never looked at.
+
+    Two lines of a training loop:
+
+        scheduler = ActCooLR(optimizer, model, total_steps)
+        ...
+        loss.backward()
+        optimizer.step()
+        scheduler.step(x)  # the batch that the loss was computed on
+
+    The first step is taken at the optimizer's own rate. Measuring leaves model, gradients, optimizer and random state
+    as they are. With a `torch.amp.GradScaler`, a step that it skips is not measured.
+
+    Args:
+        optimizer: Any but LBFGS. All its parameter groups keep the ratio of their rates.
+        model: The network, wrapped or not; it is measured in the mode that it is in.
+        total_steps: Number of optimizer steps of the whole training.
+        t_start: Temperature at the start; base 2, so that 3 is a pattern in eight unchanged.
+        gamma: How the curve bends: above 1 it falls early, below 1 late, for any `curve`.
+        curve: `"temperature"`, or `"probability"`, where that falls from its start in place of the temperature.
+        per_group: Whether each parameter group gets the rate at which the sites that come right after its parameters
+            have the temperature; a group without sites gets the mean of the others' rates, on a logarithmic scale.
+        samples: How many of a batch's first samples are looked at.
+        every: Steps between measurements.
+
+    Attributes:
+        mu: Of each parameter group, or the one of all: natural logarithm of the rate that changes half of the patterns.
+        sigma: Likewise: width of the transition, in the same units.
+        fits: Number of full fits so far.
+        probes: Number of forward passes taken for measurements so far.
+        measured: Of each group or of all, the last measured probability at the rate in force; NaN before.
+
+    Raises:
+        RecipeError: If a parameter is out of its range.
+        ObservationError: If the optimizer cannot be stepped at other rates (LBFGS, a closure), or `step` gets no batch.
+        Diverged: If no rate up to 1e10 reaches the temperature, or gradients leave the finite numbers.
+
+    References:
+        Hartmann 2025, section 3.3.2, eq. 3.17 and 3.45, section A.4 with table A.1. Printed there with different signs
+        in 3.17, 3.43 and 3.44; taken is what inverts 3.17.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> scheduler = ActCooLR(optimizer, model, total_steps=100)
+        >>> x = torch.randn(256, 2)
+        >>> for _ in range(100):
+        ...     loss = torch.nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long())
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     scheduler.step(x)
+        >>> scheduler.get_last_lr()
+        [1e-10]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        model: nn.Module,
+        total_steps: int,
+        *,
+        t_start: float = 3.0,
+        gamma: float = 1.0,
+        curve: Literal["temperature", "probability"] = "temperature",
+        per_group: bool = False,
+        samples: int = 64,
+        every: int = 8,
+    ) -> None:
+        name = "actcoolr"
+        self.total_steps = check_total_steps(name, total_steps)
+        self.t_start = positive(name, "t_start", t_start)
+        self.gamma = positive(name, "gamma", gamma)
+        if curve not in CURVES:
+            raise RecipeError(f"scheduler {name!r}: curve is {curve!r}. {nearest(str(curve), CURVES)}")
+        for key, value in (("samples", samples), ("every", every)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise RecipeError(f"scheduler {name!r}: {key} is {value!r}, expected an integer of at least 1")
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise ObservationError(
+                f"scheduler {name!r}: LBFGS evaluates the loss several times within a step, so there is no step at "
+                "another rate to look at; use SGD, AdamW or another optimizer that steps along the gradients at hand"
+            )
+        self.curve, self.per_group, self.samples, self.every = curve, per_group, samples, every
+        tracks = len(optimizer.param_groups) if per_group else 1
+        self.mu, self.sigma = [-1.0] * tracks, [1.0] * tracks
+        self.errors, self.fits, self.probes = [0] * tracks, 0, 0
+        self.measured = [math.nan] * tracks
+        self._model = model
+        self._step: OptimizerStep | None = None
+        self._waiting = False
+        self._ratios = group_rates(name, optimizer, 1.0)
+        self._hook = optimizer.register_step_pre_hook(self._before_step)
+        super().__init__(optimizer)
+
+    def step(self, batch: Input | None = None) -> None:  # type: ignore[override]
+        """Set the rate of the step that comes next; to be called after each `optimizer.step()`.
+
+        Args:
+            batch: What the model was given for the loss of that step: a tensor, a tuple of positional arguments or a
+                dict of keyword arguments, samples first.
+
+        Raises:
+            ObservationError: If there is no batch.
+            RecipeError: If there are more steps than the schedule was built for.
+        """
+        step, self._step = self._step, None
+        if self._waiting and batch is None:
+            raise ObservationError(
+                "ActCooLR.step() got no batch, expected the one that the model was given for the loss; call "
+                "scheduler.step(x)"
+            )
+        self._waiting = False
+        if step is not None and batch is not None:
+            self._measure(_Probe(self._model, _first(batch, self.samples), step, self._tracks))
+        super().step()
+
+    def target(self, step: int) -> float:
+        """Return the probability of a change that is aimed at.
+
+        Args:
+            step: Number of the optimizer step, from 0 to `total_steps`.
+
+        Returns:
+            The probability.
+        """
+        left = (1 - step / self.total_steps) ** self.gamma
+        if self.curve == "temperature":
+            return float(probability(self.t_start * left))
+        return float(probability(self.t_start)) * left * BELOW_ONE
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """Return the rates of the step that comes next.
+
+        Returns:
+            The rate of each parameter group.
+
+        Raises:
+            RecipeError: If there are more steps than the schedule was built for.
+            Diverged: If no rate reaches the temperature.
+        """
+        if self.last_epoch > self.total_steps:
+            raise RecipeError(
+                f"scheduler 'actcoolr': step {self.last_epoch} of a schedule built for {self.total_steps}; build it "
+                "with the total_steps of the whole training"
+            )
+        if not self.fits:
+            return [group["lr"] for group in self.optimizer.param_groups]
+        wanted = self.target(self.last_epoch)
+        rates = [self._rate(mu, sigma, wanted) for mu, sigma in zip(self.mu, self.sigma, strict=True)]
+        if not self.per_group:
+            return [max(FLOOR, rates[0] * ratio) for ratio in self._ratios]
+        return list(rates)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state.
+
+        Returns:
+            Plain numbers, strings and lists, which `torch.load(weights_only=True)` takes. The network is not in it.
+        """
+        known = ("total_steps", "t_start", "gamma", "curve", "per_group", "samples", "every", *_FIELDS)
+        inherited = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
+        return {key: _plain(getattr(self, key)) for key in (*known, *inherited)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take a state, and put its rates in force.
+
+        Args:
+            state_dict: What `state_dict` gave.
+
+        Raises:
+            RecipeError: If it is of another number of parameter groups.
+        """
+        if len(state_dict["_last_lr"]) != len(self.optimizer.param_groups):
+            raise RecipeError(
+                f"scheduler 'actcoolr': a state of {len(state_dict['_last_lr'])} parameter groups, expected "
+                f"{len(self.optimizer.param_groups)}; load it with the optimizer that it was saved with"
+            )
+        self.__dict__.update({key: _plain(value) for key, value in state_dict.items()})
+        for group, rate in zip(self.optimizer.param_groups, state_dict["_last_lr"], strict=True):
+            set_rate(group, rate)
+
+    # Called by the optimizer: the weights before the step, and the gradients, are at hand only now.
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._waiting = True
+        if self.last_epoch % self.every and self.fits:
+            return
+        if any(value is not None for value in (*args[1:], *kwargs.values())):
+            raise ObservationError(
+                "ActCooLR: optimizer.step() got a closure, so the gradients of the step are not known before it; call "
+                "loss.backward() first, and optimizer.step() without a closure"
+            )
+        try:
+            self._step = OptimizerStep(optimizer)
+        except NotFiniteError as error:
+            raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
+
+    def _rate(self, mu: float, sigma: float, wanted: float) -> float:
+        rate = ErrorFunction(mu, sigma).rate(wanted) if wanted > 0 else 0.0
+        if not rate <= CEILING:
+            raise Diverged(
+                f"ActCooLR: at step {self.last_epoch} a share {wanted:.3g} of changed patterns would take a learning "
+                f"rate of {rate:.3g} (mu {mu:.3g}, sigma {sigma:.3g}), expected at most {CEILING:g}: the training "
+                "diverges; start at a lower t_start"
+            )
+        return max(FLOOR, float(rate))
+
+    def _measure(self, probe: _Probe) -> None:
+        step = probe.step
+        rates = [max(FLOOR, step.rate * ratio) for ratio in probe.ratios]
+        if step.rate <= 0:
+            if not self.fits:
+                self._fit(probe, {})
+            return
+        found = probe(step.rate)
+        self.probes += 2
+        self.measured = found.tolist()
+        again = not self.fits
+        for track, share in enumerate(self.measured):
+            if math.isnan(share):  # a group without sites
+                continue
+            model = ErrorFunction(self.mu[track], self.sigma[track])
+            expected = float(model.probability(rates[track])) if self.fits else 0.5
+            if SATURATED < share < 1 - SATURATED:
+                mu = ErrorFunction.mu_for(rates[track], share, self.sigma[track])
+                far = abs(mu - self.mu[track]) > LARGE_ERROR
+                self.errors[track] = self.errors[track] + 1 if far else 0
+                again |= self.errors[track] >= ERRORS
+                if self.fits:
+                    self.mu[track] = float(mu)
+            elif min(expected, 1 - expected) * probe.rows[track] >= INFORMATIVE:
+                again = True
+        if again:
+            self._fit(probe, {step.rate: found})
+
+    def _fit(self, probe: _Probe, known: dict[float, Any]) -> None:
+        # of the first group: the rates of all are in proportion to it
+        found = dict(known)
+
+        def look(rate: float) -> Any:
+            if rate not in found and FLOOR <= rate <= CEILING:
+                found[rate] = probe(rate)
+                self.probes += 1
+            return found.get(rate)
+
+        tracks = [track for track, rows in enumerate(probe.rows) if rows]
+        for track in tracks:
+            model = ErrorFunction(self.mu[track], self.sigma[track])
+            for wanted in PROBABILITIES:
+                look(float(np.clip(model.rate(wanted) / probe.ratios[track], FLOOR, CEILING)))
+        for track in tracks:
+            if not any(_usable(shares[track]) for shares in found.values()):
+                for rate in GRID:
+                    look(rate)
+            for wanted, upwards in ((PROBABILITIES[-1], True), (PROBABILITIES[0], False)):
+                self._search(found, look, track, wanted, upwards=upwards)
+        for track in tracks:
+            self._refit(found, track, probe.ratios[track])
+        self.fits += 1
+
+    @staticmethod
+    def _search(
+        found: dict[float, Any], look: Callable[[float], Any], track: int, wanted: float, *, upwards: bool
+    ) -> None:
+        # rates double, or are halved, from the outermost one until they bracket the probability
+        for _ in range(SEARCHES):
+            rate = max(found) if upwards else min(found)
+            share = found[rate][track]
+            if (share >= wanted) if upwards else (share <= wanted):
+                return
+            if look(rate * JUMP if upwards else rate / JUMP) is None:
+                return
+
+    def _refit(self, found: dict[float, Any], track: int, ratio: float) -> None:
+        points = [(rate * ratio, float(shares[track])) for rate, shares in sorted(found.items())]
+        inside = [(rate, share) for rate, share in points if _usable(share)]
+        self.errors[track] = 0
+        if len({share for _, share in inside}) >= 2:
+            model = fit(ErrorFunction, *map(list, zip(*inside, strict=True)), method="probit").model
+            self.mu[track], self.sigma[track] = model.mu, model.sigma
+        elif inside:
+            self.mu[track] = float(ErrorFunction.mu_for(*inside[0], self.sigma[track]))
+        else:
+            below = [rate for rate, share in points if share <= SATURATED]
+            above = [rate for rate, share in points if share > SATURATED]
+            if not below or not above:
+                raise Diverged(
+                    f"ActCooLR: at step {self.last_epoch} a step changes {'no' if below else 'every'} pattern at all "
+                    f"learning rates from {points[0][0]:.3g} to {points[-1][0]:.3g}, expected some between; "
+                    + ("its gradients vanish" if below else "the training diverges; start at a lower rate or t_start")
+                )
+            # nothing between: the transition is narrower than the search's steps
+            self.mu[track] = (math.log(max(below)) + math.log(min(above))) / 2
+            self.sigma[track] = math.log(min(above) / max(below)) / 4
+
+    def _tracks(self, observation: Observation) -> list[list[str]]:
+        if not self.per_group:
+            return [list(observation.sites)]
+        group_of = {
+            id(parameter): number
+            for number, group in enumerate(self.optimizer.param_groups)
+            for parameter in group["params"]
+        }
+        modules = dict(observation.model.named_modules())
+        tracks: list[list[str]] = [[] for _ in self.optimizer.param_groups]
+        for name in observation.sites:
+            owners = [group_of[id(p)] for p in modules[observation.site[name].after].parameters() if id(p) in group_of]
+            if owners:
+                tracks[owners[0]].append(name)
+        return tracks
+
+
+class _Probe:
+    """Measures one step on one batch.
+
+    Attributes:
+        step: The step.
+        ratios: Of each track, its parameter group's rate over that of the first.
+        rows: Rows of each track's sites.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Input,
+        step: OptimizerStep,
+        tracks: Callable[[Observation], list[list[str]]],
+    ) -> None:
+        self.step = step
+        with preserved(model):
+            self._before = observe(model, batch, patterns_only=True, step=step)
+        self._sites = tracks(self._before)
+        self.ratios: Sequence[float] = step.ratios[: len(self._sites)]
+        self.rows = [sum(len(self._before.packed[site]) for site in sites) for sites in self._sites]
+
+    # Probability of each track, NaN without sites; at a rate at which the network overflows, all patterns change.
+    def __call__(self, rate: float) -> Any:
+        found, overflows = changes(self._before, self.step, [rate])
+        if overflows[0]:
+            return np.where(np.array(self.rows) > 0, 1.0, np.nan)
+        shares = {site: counts[0] / max(rows, 1) for site, (counts, rows) in found.items()}
+        return np.array([np.mean([shares[site] for site in sites]) if sites else np.nan for sites in self._sites])
+
+
+def actcoolr(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    model: nn.Module,
+    base: float | None = None,
+    t_start: float = 3.0,
+    gamma: float = 1.0,
+    curve: Literal["temperature", "probability"] = "temperature",
+    per_group: bool = False,
+    samples: int = 64,
+    every: int = 8,
+) -> ActCooLR:
+    """Build ActCooLR.
+
+    Args:
+        optimizer: Whose rates are moved.
+        total_steps: Number of optimizer steps of the whole training.
+        model: The network.
+        base: Rate of the first step; None keeps the optimizer's own.
+        t_start: Temperature at the start, base 2.
+        gamma: How the curve bends.
+        curve: `"temperature"` or `"probability"`.
+        per_group: Whether each parameter group gets a rate of its own.
+        samples: How many of a batch's first samples are looked at.
+        every: Steps between measurements.
+
+    Returns:
+        The scheduler; its `step` takes the batch.
+
+    Raises:
+        RecipeError: If a parameter is out of its range.
+
+    References:
+        Hartmann 2025, section 3.3.2 and A.4.
+    """
+    from reluscope_plugins.schedulers.rates import start_from
+
+    start_from("actcoolr", optimizer, base)
+    return ActCooLR(
+        optimizer,
+        model,
+        total_steps,
+        t_start=t_start,
+        gamma=gamma,
+        curve=curve,
+        per_group=per_group,
+        samples=samples,
+        every=every,
+    )
+
+
+def _usable(share: float) -> bool:
+    return SATURATED < share < 1 - SATURATED
+
+
+def _first(batch: Any, samples: int) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch[:samples] if batch.ndim else batch
+    if isinstance(batch, tuple | list):
+        return type(batch)(_first(one, samples) for one in batch)
+    if isinstance(batch, Mapping):
+        return {key: _first(one, samples) for key, one in batch.items()}
+    return batch
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return float(value) if isinstance(value, torch.Tensor) else value
