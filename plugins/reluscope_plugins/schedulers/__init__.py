@@ -8,7 +8,7 @@ from reluscope.hookspecs import hookimpl
 
 @hookimpl
 def reluscope_schedulers() -> list[Scheduler]:
-    """Return the schedules that need no look at the network.
+    """Return the schedules.
 
     Returns:
         Their entries.
@@ -33,5 +33,20 @@ def reluscope_schedulers() -> list[Scheduler]:
             name="cyclic",
             summary="The learning rate goes up and down between two values in a zigzag",
             definition="reluscope_plugins.schedulers.cyclic:cyclic",
+        ),
+        Scheduler(
+            name="exponential",
+            summary="The learning rate falls by the same factor at every step",
+            definition="reluscope_plugins.schedulers.exponential:exponential",
+        ),
+        Scheduler(
+            name="cosine",
+            summary="The learning rate falls along half a cosine, after a warm-up where asked for",
+            definition="reluscope_plugins.schedulers.cosine:cosine",
+        ),
+        Scheduler(
+            name="abel",
+            summary="The learning rate is decayed each time the weight norm has bounced and settled",
+            definition="reluscope_plugins.schedulers.abel:abel",
         ),
     ]

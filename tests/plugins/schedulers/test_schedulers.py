@@ -22,6 +22,9 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "step_decay": {"base": 0.05},
     "one_cycle": {"peak": 0.4},
     "cyclic": {"base": 0.01, "peak": 0.2, "cycles": 3},
+    "exponential": {"base": 0.05},
+    "cosine": {"base": 0.05, "warmup": 0.25},
+    "abel": {"base": 0.05, "checks": 5},
 }
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("constant", {"base": 0}, "base is 0, expected a number above 0"),
