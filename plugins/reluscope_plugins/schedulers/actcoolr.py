@@ -43,18 +43,22 @@ BELOW_ONE = 0.99
 """The probability aimed at is so much smaller than the curve's, for no rate gives 1."""
 INFORMATIVE = 10.0
 """Rows that are expected to change, and not to change, where a measurement of 0 or 1 contradicts the model."""
+RESTLESS = 0.5
+"""A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
 
-_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured")
+_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due")
 
 
 class ActCooLR(LRScheduler):
     r"""A learning-rate schedule that prescribes how many activation patterns a step changes.
 
-    The temperature falls from `t_start` to zero, $T(t) = T_{start} (1 - t / t_{max})^\gamma$. The rate that has it is
+    The temperature falls from `t_start` to zero, $T(t) = T_{start} (1 - t / t_{max})^\gamma$, after it has risen to
+    that curve in the first `warmup` of the training: a network without normalisation may be insensitive at first, and
+    at a rate to match it would diverge as soon as that is over. The rate that has it is
     read off a model of two numbers, $P(\eta) = \Phi((\ln \eta - \mu) / \sigma)$, the mean over the network's
-    activation sites of the probability that a step at rate $\eta$ changes a sample's pattern. `mu` is corrected every
-    `every` steps by one measurement (two forward passes over `samples` samples); both are fitted anew where that
-    contradicts the model again and again. The loss is never looked at.
+    activation sites of the probability that a step at rate $\eta$ changes a sample's pattern. `mu` is corrected by one
+    measurement (two forward passes over `samples` samples) every `every` steps, more often while it moves; both are
+    fitted anew where that contradicts the model again and again. The loss is never looked at.
 
     Two lines of a training loop:
 
@@ -77,7 +81,8 @@ class ActCooLR(LRScheduler):
         per_group: Whether each parameter group gets the rate at which the sites that come right after its parameters
             have the temperature; a group without sites gets the mean of the others' rates, on a logarithmic scale.
         samples: How many of a batch's first samples are looked at.
-        every: Steps between measurements.
+        every: Steps between measurements, at most.
+        warmup: Share of the training in which the temperature rises; 0 starts at `t_start` at once, as the source.
 
     Attributes:
         mu: Of each parameter group, or the one of all: natural logarithm of the rate that changes half of the patterns.
@@ -122,11 +127,15 @@ class ActCooLR(LRScheduler):
         per_group: bool = False,
         samples: int = 64,
         every: int = 8,
+        warmup: float = 0.1,
     ) -> None:
         name = "actcoolr"
         self.total_steps = check_total_steps(name, total_steps)
         self.t_start = positive(name, "t_start", t_start)
         self.gamma = positive(name, "gamma", gamma)
+        self.warmup = positive(name, "warmup", warmup) if warmup else 0.0
+        if self.warmup >= 1:
+            raise RecipeError(f"scheduler {name!r}: warmup is {warmup!r}, expected a share from 0 to below 1")
         if curve not in CURVES:
             raise RecipeError(f"scheduler {name!r}: curve is {curve!r}. {nearest(str(curve), CURVES)}")
         for key, value in (("samples", samples), ("every", every)):
@@ -142,6 +151,7 @@ class ActCooLR(LRScheduler):
         self.mu, self.sigma = [-1.0] * tracks, [1.0] * tracks
         self.errors, self.fits, self.probes = [0] * tracks, 0, 0
         self.measured = [math.nan] * tracks
+        self.interval, self.due = 1, 0
         self._model = model
         self._step: OptimizerStep | None = None
         self._waiting = False
@@ -181,6 +191,8 @@ class ActCooLR(LRScheduler):
             The probability.
         """
         left = (1 - step / self.total_steps) ** self.gamma
+        if step + 1 < self.warmup * self.total_steps:
+            left *= (step + 1) / (self.warmup * self.total_steps)
         if self.curve == "temperature":
             return float(probability(self.t_start * left))
         return float(probability(self.t_start)) * left * BELOW_ONE
@@ -214,7 +226,7 @@ class ActCooLR(LRScheduler):
         Returns:
             Plain numbers, strings and lists, which `torch.load(weights_only=True)` takes. The network is not in it.
         """
-        known = ("total_steps", "t_start", "gamma", "curve", "per_group", "samples", "every", *_FIELDS)
+        known = ("total_steps", "t_start", "gamma", "curve", "per_group", "samples", "every", "warmup", *_FIELDS)
         inherited = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
         return {key: _plain(getattr(self, key)) for key in (*known, *inherited)}
 
@@ -239,7 +251,7 @@ class ActCooLR(LRScheduler):
     # Called by the optimizer: the weights before the step, and the gradients, are at hand only now.
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._waiting = True
-        if self.last_epoch % self.every and self.fits:
+        if self.last_epoch < self.due and self.fits:
             return
         if any(value is not None for value in (*args[1:], *kwargs.values())):
             raise ObservationError(
@@ -272,22 +284,28 @@ class ActCooLR(LRScheduler):
         self.probes += 2
         self.measured = found.tolist()
         again = not self.fits
+        moved = 0.0
         for track, share in enumerate(self.measured):
             if math.isnan(share):  # a group without sites
                 continue
-            model = ErrorFunction(self.mu[track], self.sigma[track])
-            expected = float(model.probability(rates[track])) if self.fits else 0.5
-            if SATURATED < share < 1 - SATURATED:
-                mu = ErrorFunction.mu_for(rates[track], share, self.sigma[track])
-                far = abs(mu - self.mu[track]) > LARGE_ERROR
-                self.errors[track] = self.errors[track] + 1 if far else 0
-                again |= self.errors[track] >= ERRORS
-                if self.fits:
-                    self.mu[track] = float(mu)
-            elif min(expected, 1 - expected) * probe.rows[track] >= INFORMATIVE:
-                again = True
+            sigma, rows = self.sigma[track], probe.rows[track]
+            mu = float(ErrorFunction.mu_for(rates[track], float(np.clip(share, 0.5 / rows, 1 - 0.5 / rows)), sigma))
+            if (
+                not self.fits
+                or (share <= SATURATED and mu < self.mu[track])
+                or (share >= 1 - SATURATED and mu > self.mu[track])
+            ):
+                continue  # that none changed, or all, is no news
+            expected = float(ErrorFunction(self.mu[track], sigma).probability(rates[track]))
+            again |= not _usable(share) and min(expected, 1 - expected) * rows >= INFORMATIVE
+            moved = max(moved, abs(mu - self.mu[track]))
+            self.errors[track] = self.errors[track] + 1 if abs(mu - self.mu[track]) > LARGE_ERROR else 0
+            again |= self.errors[track] >= ERRORS
+            self.mu[track] = mu
         if again:
             self._fit(probe, {step.rate: found})
+        self.interval = 1 if again or moved > RESTLESS else min(self.every, 2 * self.interval)
+        self.due = self.last_epoch + 1 + self.interval
 
     def _fit(self, probe: _Probe, known: dict[float, Any]) -> None:
         # of the first group: the rates of all are in proportion to it
@@ -410,6 +428,7 @@ def actcoolr(
     per_group: bool = False,
     samples: int = 64,
     every: int = 8,
+    warmup: float = 0.1,
 ) -> ActCooLR:
     """Build ActCooLR.
 
@@ -423,7 +442,8 @@ def actcoolr(
         curve: `"temperature"` or `"probability"`.
         per_group: Whether each parameter group gets a rate of its own.
         samples: How many of a batch's first samples are looked at.
-        every: Steps between measurements.
+        every: Steps between measurements, at most.
+        warmup: Share of the training in which the temperature rises.
 
     Returns:
         The scheduler; its `step` takes the batch.
@@ -447,6 +467,7 @@ def actcoolr(
         per_group=per_group,
         samples=samples,
         every=every,
+        warmup=warmup,
     )
 
 
