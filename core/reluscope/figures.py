@@ -19,10 +19,10 @@ MAX_PANEL_DIMS = 2
 """Rows and columns."""
 
 _FORBIDDEN: Mapping[str, tuple[str, ...]] = {
-    "line": ("y", "relative"),
-    "box": ("y", "log_x", "relative"),
+    "line": ("y", "relative", "over"),
+    "box": ("y", "log_x", "relative", "over"),
     "heatmap": ("colour",),
-    "picture": ("colour", "log_x", "log_y", "minimum", "maximum", "relative", "align"),
+    "picture": ("colour", "log_x", "log_y", "minimum", "maximum", "relative", "align", "over"),
 }
 # what each kind has no use for
 
@@ -44,6 +44,8 @@ class Figure(pydantic.BaseModel):
         panel: One panel for each label of this dim; of two dims, the first makes the rows, the second the columns.
         select: Dim to the label or labels to keep, in this order; `"last"` is the last that was recorded.
         align: What `site` means: its `"name"`, or its `"number"`, counted in each network from its input.
+        over: A variable that is drawn over a heat map as a white line, in units of its vertical axis, such as the
+            `rate` over learning rates: of the same group, or else of the group `step`.
         relative: Whether each row of a heat map is divided by its greatest value.
         log_x: Whether the horizontal axis is logarithmic.
         log_y: Whether the vertical axis is logarithmic.
@@ -70,6 +72,7 @@ class Figure(pydantic.BaseModel):
     panel: str | list[str] = []
     select: dict[str, Scalar | Annotated[list[Scalar], pydantic.Field(min_length=1)]] = {}
     align: typing.Literal["name", "number"] = "name"
+    over: str = ""
     relative: bool = False
     log_x: bool = False
     log_y: bool = False

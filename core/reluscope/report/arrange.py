@@ -128,6 +128,26 @@ def arrange(
     return Labelled(tuple(roles), found.labels, found.values.transpose(order).reshape(sizes)), notes
 
 
+def beside(variable: xr.DataArray, figure: Figure, roles: Sequence[str], swept: Collection[Hashable]) -> Labelled:
+    """Arrange a variable that is drawn on top of a figure's own.
+
+    Args:
+        variable: The variable.
+        figure: The figure; of what it selects, dims that the variable does not have are left out.
+        roles: The dims in the order in which they are drawn, as `arrange` takes them.
+        swept: The dims of the sweep.
+
+    Returns:
+        Its values with the dims in the order of `roles`.
+
+    Raises:
+        CannotDraw: As `arrange` has it.
+    """
+    select = {dim: labels for dim, labels in figure.select.items() if dim in variable.dims}
+    align = figure.align if "site" in variable.dims else "name"
+    return arrange(variable, figure.model_copy(update={"select": select, "align": align}), roles, swept)[0]
+
+
 def numbered(found: Labelled, swept: Collection[Hashable]) -> Labelled:
     """Count the sites of each network from its input: the first that it has is number 1.
 

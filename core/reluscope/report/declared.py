@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from reluscope.figures import Figure, read
-from reluscope.report import kinds, pictures, reading
+from reluscope.report import kinds, overlay, pictures, reading
 from reluscope.report.arrange import CannotDraw, Labelled, Panel, arrange, find, need
 from reluscope.report.summary import title
 
@@ -103,6 +103,8 @@ def _figure(tree: xr.DataTree, figure: Figure, room: int) -> Drawn:
         drawn, aid = pictures.draw(tree, variable, figure, found, shown, swept)
     else:
         drawn, aid = kinds.draw(variable, figure, found, shown)
+        if figure.over:
+            aid += overlay.draw(tree, figure, found, shown, drawn, swept)
     kept: list[dict[str, Any]] = []
     for panel, part in zip(shown, drawn, strict=True):
         room -= size(part)

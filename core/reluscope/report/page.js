@@ -132,6 +132,13 @@
         z: figure.z.map((row) => row.map((value) => (value !== null && (value < low || value > high) ? 1 : null))),
       });
     }
+    if (figure.over) {
+      const { x, y } = figure.over;
+      traces.push({
+        type: "scatter", mode: x.length === 1 ? "markers" : "lines", x, y, hoverinfo: "skip",
+        line: { color: "#ffffff", width: 2 }, marker: { color: "#ffffff", size: 7 },
+      });
+    }
     return traces;
   }
 
@@ -165,6 +172,10 @@
     if (figure.kind === "heatmap") {
       Object.assign(made, { height: Math.min(620, Math.max(260, 110 + 11 * figure.y.most)) });
       made.xaxis.showgrid = made.yaxis.showgrid = false;
+      for (const key of figure.over ? ["x", "y"] : []) {
+        const ends = [figure[key].edges[0], figure[key].edges.at(-1)];
+        made[`${key}axis`].range = figure[key].log ? ends.map(Math.log10) : ends;
+      }
     } else if (figure.kind === "picture") {
       Object.assign(made.xaxis, { range: figure.x.range, showgrid: false, constrain: "domain" });
       Object.assign(made.yaxis, { range: figure.y.range, showgrid: false, constrain: "domain", scaleanchor: "x" });

@@ -13,7 +13,7 @@ import xarray as xr
 
 from reluscope.figures import Figure
 from reluscope.report import reading
-from reluscope.report.arrange import CannotDraw, Labelled, Panel, arrange
+from reluscope.report.arrange import CannotDraw, Labelled, Panel, beside
 from reluscope.report.axes import axis, edges
 from reluscope.report.numbers import Array, plain
 
@@ -89,10 +89,8 @@ def _marks(tree: xr.DataTree, figure: Figure, found: Labelled, swept: Collection
     marks = []
     for name in MARKS:
         variable = data[name]
-        select = {dim: labels for dim, labels in figure.select.items() if dim in variable.dims}
-        own = figure.model_copy(update={"select": select, "align": "name"})
         try:
-            marks.append(arrange(variable, own, [*found.dims[:2], "point", reading.REPEATS], swept)[0])
+            marks.append(beside(variable, figure, [*found.dims[:2], "point", reading.REPEATS], swept))
         except CannotDraw:  # the pictures are worth more than their marks
             return None
     return marks

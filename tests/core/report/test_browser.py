@@ -113,3 +113,25 @@ def test_declared_figures_are_drawn(make_archive: Callable[..., xr.DataTree], tm
     assert part.count('class="point"') == 2
     assert not re.search(r'data-shade="\d+"[^>]*style=""', body)
     assert "Not drawn." in body
+
+
+def test_a_line_is_drawn_over_a_heatmap(make_archive: Callable[..., xr.DataTree], tmp_path: Path) -> None:
+    tree = make_archive()
+    figure = {
+        "title": "Loss",
+        "kind": "heatmap",
+        "variable": "test_loss",
+        "x": "epoch",
+        "y": "seed",
+        "panel": "scheduler",
+        "over": "train_accuracy",
+        "log_y": True,
+    }
+    told = json.loads(tree.attrs["provenance"])
+    told["recipe"]["figures"] = [figure]
+    tree.attrs["provenance"] = json.dumps(told)
+    dom, console = opened(render(tree), tmp_path, "--window-size=1280,2400")
+    assert console == ""
+    part = dom.rpartition("<footer>")[0].partition('id="figure-0"')[2].partition('id="figure-1"')[0]
+    assert 'class="hm"' in part
+    assert re.search(r'class="js-line"[^>]*stroke: rgb\(255, 255, 255\)', part)

@@ -152,6 +152,98 @@ def test_rows_relative_to_their_greatest_value() -> None:
         np.testing.assert_allclose(row, np.array(means) / max(means), rtol=1e-4)
 
 
+def probed(**changes: Any) -> xr.DataTree:
+    random = np.random.default_rng(1)
+    about = {"long_name": "share", "units": "1"}
+    probe = xr.Dataset(
+        {
+            "share": (("schedule", "seed", "epoch", "learning_rate", "site"), random.random((2, 3, 4, 5, 2)), about),
+            "rate": (("schedule", "seed", "epoch"), random.uniform(1e-3, 1, (2, 3, 4)), about),
+        },
+        coords={
+            "schedule": ["up", "down"],
+            "seed": range(3),
+            "epoch": [0, 1, 2, 3],
+            "learning_rate": np.geomspace(1e-4, 1, 5),
+            "site": ["a", "b"],
+        },
+    )
+    steps = xr.Dataset(
+        {"rate": (("schedule", "seed", "step"), random.uniform(1e-3, 1, (2, 3, 1200)), about)},
+        coords={"schedule": ["up", "down"], "seed": range(3), "step": range(1, 1201)},
+    )
+    within = probe.drop_vars("rate").assign_coords(epoch=[0, 10, 20, 30]).rename(epoch="step")
+    figure = {
+        "title": "Sensitivity",
+        "kind": "heatmap",
+        "variable": "share",
+        "x": "epoch",
+        "y": "learning_rate",
+        "panel": ["schedule", "site"],
+        "over": "rate",
+        "log_y": True,
+        **changes,
+    }
+    told = {"recipe": {"title": "probe", "figures": [figure]}}
+    attrs = {"sweep_dims": '["schedule", "seed"]', "provenance": json.dumps(told)}
+    return xr.DataTree.from_dict(
+        {"/": xr.Dataset(attrs=attrs), "/epoch": probe, "/step": steps, "/every_10_steps": within}
+    )
+
+
+def test_a_line_over_a_heatmap_is_that_of_its_panel() -> None:
+    tree = probed(select={"schedule": ["down", "up"]})
+    (drawn,) = draw(tree)
+    assert drawn.problem == ""
+    assert "The white line is the rate." in drawn.caption
+    assert [panel["title"] for panel in drawn.panels] == ["down, a", "down, b", "up, a", "up, b"]
+    for panel, schedule in zip(drawn.panels, ("down", "down", "up", "up"), strict=True):
+        assert panel["over"]["x"] == [0, 1, 2, 3]
+        rates = tree["epoch"].dataset["rate"].sel(schedule=schedule)
+        expected = [statistics.fmean(rates.sel(epoch=epoch).values.tolist()) for epoch in range(4)]
+        assert panel["over"]["y"] == pytest.approx(expected, rel=1e-4)
+        assert panel["y"]["log"]
+        assert panel["y"]["edges"][0] == pytest.approx(10**-4.5, rel=1e-4)
+
+
+def test_a_line_that_the_group_lacks_is_that_of_the_steps() -> None:
+    tree = probed(x="step", group="every_10_steps", panel="schedule", select={"site": "b"})
+    (drawn,) = draw(tree)
+    rates = tree["step"].dataset["rate"].mean("seed")
+    assert [panel["x"]["at"] for panel in drawn.panels] == [[0, 10, 20, 30]] * 2
+    for panel, schedule in zip(drawn.panels, ("up", "down"), strict=True):
+        assert panel["over"]["x"] == [2 + 3 * block for block in range(400)]
+        expected = rates.sel(schedule=schedule).values.reshape(400, 3).mean(1)
+        np.testing.assert_allclose(panel["over"]["y"], expected, rtol=1e-4)
+
+
+def test_a_line_has_gaps_where_a_logarithmic_axis_has_no_place() -> None:
+    tree = probed(select={"schedule": "up", "site": "a"}, panel=[])
+    rates = tree["epoch"]["rate"].copy()
+    rates[0, :, 1] = np.nan
+    rates[0, :, 3] = 0.0
+    tree["epoch"] = xr.DataTree(tree["epoch"].to_dataset().assign(rate=rates))
+    (panel,) = draw(tree)[0].panels
+    assert [value is None for value in panel["over"]["y"]] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"over": "rat"}, "Did you mean 'rate'?"),
+        ({"over": "share"}, "has the dim learning_rate"),
+        ({"y": "site", "panel": ["schedule", "learning_rate"]}, "both axes must be of numbers"),
+    ],
+)
+def test_a_heatmap_without_its_line_says_why(changes: dict[str, Any], word: str) -> None:
+    select = {} if "y" in changes else {"site": "a"}
+    (drawn,) = draw(probed(select=select, **{"panel": "schedule", "log_y": "y" not in changes} | changes))
+    assert drawn.problem == ""
+    assert f"No line of {changes.get('over', 'rate')}:" in drawn.caption
+    assert word in drawn.caption
+    assert not any("over" in panel for panel in drawn.panels)
+
+
 def test_large_maps_and_long_lines_are_averaged_in_blocks() -> None:
     values = np.arange(1300 * 3.0).reshape(1300, 3)
     data = xr.Dataset({"v": (("step", "site"), values, LABEL)}, coords={"step": np.arange(1300), "site": list("abc")})
