@@ -308,6 +308,27 @@ def test_standard_errors() -> None:
     assert ((away < 1).sum(axis=0) <= 264).all()
 
 
+@each_class
+def test_standard_errors_as_defined(model_class: type[TransitionModel]) -> None:
+    generator = np.random.default_rng(2)
+    truth = model_class(-1.0, 1.7) if model_class is ErrorFunction else model_class(3.0, 1.7)
+    rates = truth.rate(np.linspace(0.05, 0.95, 9) * truth.limit)
+    found = fit(model_class, rates, generator.binomial(400, truth.probability(rates)) / 400)
+    mu, sigma, step = found.model.mu, found.model.sigma, 1e-6
+    jacobian = np.stack(
+        [
+            (model_class(mu + step, sigma).probability(rates) - model_class(mu - step, sigma).probability(rates)),
+            (model_class(mu, sigma + step).probability(rates) - model_class(mu, sigma - step).probability(rates)),
+        ],
+        axis=1,
+    ) / (2 * step)
+    inverse = np.linalg.inv(jacobian.T @ jacobian)
+    leverage = np.diag(jacobian @ inverse @ jacobian.T)
+    middle = jacobian.T @ np.diag((found.residuals / (1 - leverage)) ** 2) @ jacobian
+    expected = np.sqrt(np.diag(inverse @ middle @ inverse))
+    assert (found.mu_error, found.sigma_error) == pytest.approx(tuple(expected), rel=1e-5)
+
+
 def test_no_standard_error_without_a_point_to_spare() -> None:
     for method in ("least_squares", "probit"):
         found = fit(ErrorFunction, [0.1, 1.0], [0.2, 0.7], method=method)
@@ -355,12 +376,16 @@ def test_a_curve_that_only_infinitely_many_units_have(model_class: type[Transiti
     assert found.model.probability(1e-6) == pytest.approx(3e-6, rel=1e-4)
 
 
-def test_start_is_taken_where_it_is_better() -> None:
+def test_start_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = ErrorFunction(-30.0, 0.5)
     rates = truth.rate(np.array([0.2, 0.5, 0.9]))
-    for start in (truth, ErrorFunction(400.0, 1e-3), ErrorFunction(-31.0, 7.0)):
-        found = fit(ErrorFunction, rates, truth.probability(rates), start=start).model
-        assert (found.mu, found.sigma) == pytest.approx((-30.0, 0.5), rel=1e-6)
+    measured = truth.probability(rates)
+    lost = ErrorFunction(400.0, 1e-3)  # so far off that nothing depends on its parameters
+    assert fit(ErrorFunction, rates, measured, start=lost).model.mu == pytest.approx(-30.0)
+    monkeypatch.setattr(ErrorFunction, "_starts", classmethod(lambda cls, rates, probabilities: [lost]))
+    assert fit(ErrorFunction, rates, measured).maximum_residual > 0.5
+    found = fit(ErrorFunction, rates, measured, start=ErrorFunction(-30.5, 0.9)).model
+    assert (found.mu, found.sigma) == pytest.approx((-30.0, 0.5), rel=1e-6)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 40))
