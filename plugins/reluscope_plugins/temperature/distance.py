@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import xarray as xr
 
+from reluscope import random_state
 from reluscope.errors import NotFiniteError, ObservationError
 from reluscope.observation import observe
-from reluscope.preserve import preserved
+from reluscope.preserve import is_preserved, preserved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,8 +49,10 @@ def pattern_distances(model: nn.Module, x: Input, step: OptimizerStep, rates: Se
         Hartmann 2025, definition 5, eq. 3.15.
     """
     with preserved(model):
+        start = _Start(model, step)
         before = observe(model, x, patterns_only=True, step=step)
-    changed, overflows = changes(before, step, rates)
+        start.again()
+        changed, overflows = changes(before, step, rates)
     table = np.stack([counts / max(rows, 1) for counts, rows in changed.values()], axis=1)
     table[overflows > 0] = np.nan
     return xr.DataArray(
@@ -73,24 +78,36 @@ def changes(
         numbers, 0 or 1 `(rate,)`.
 
     Raises:
-        ObservationError: If the network calls other activations after the step.
+        ObservationError: If the network calls other activations after the step, or of other shapes.
     """
     counts = {site: np.zeros(len(rates), np.int64) for site in before.sites}
     overflows = np.zeros(len(rates), np.int64)
-    for place, rate in enumerate(rates):
-        try:
-            with preserved(before.model), step.taken(rate):
-                after = observe(before.model, before.input, patterns_only=True)
-        except NotFiniteError:
-            overflows[place] = 1
-            continue
-        if after.sites != before.sites:
-            raise ObservationError(
-                f"after a step at learning rate {rate:g} the network calls other activations: {after.sites}, expected "
-                f"{before.sites}; its control flow depends on its values, and patterns cannot be compared"
-            )
-        for site, total in counts.items():
-            total[place] = _differing(before.packed[site], after.packed[site], site)
+    # To preserve a network for each rate would take a thirtieth of a pass.
+    with nullcontext() if is_preserved(before.model) else preserved(before.model):
+        start = _Start(before.model, step)
+        for place, rate in enumerate(rates):
+            try:
+                with step.taken(rate):
+                    after = observe(before.model, before.input, patterns_only=True)
+            except NotFiniteError:
+                overflows[place] = 1
+                continue
+            finally:
+                start.again()
+            if after.sites != before.sites:
+                raise ObservationError(
+                    f"after a step at learning rate {rate:g} the network calls other activations: {after.sites}, "
+                    f"expected {before.sites}; its control flow depends on its values, and patterns cannot be compared"
+                )
+            for site, total in counts.items():
+                shapes = [(len(seen.packed[site]), seen.site[site].units) for seen in (before, after)]
+                if shapes[0] != shapes[1]:
+                    raise ObservationError(
+                        f"site {site!r} has {shapes[1][0]} rows of {shapes[1][1]} units after a step at learning rate "
+                        f"{rate:g} and {shapes[0][0]} of {shapes[0][1]} before, expected the same; its shape depends "
+                        "on the weights"
+                    )
+                total[place] = _differing(before.packed[site], after.packed[site])
     rows = {site: len(before.packed[site]) for site in before.sites}
     return {site: (counts[site], rows[site]) for site in counts}, overflows
 
@@ -129,12 +146,33 @@ def probability(temperature: Any, *, base: float = 2.0) -> Any:
     return -np.expm1(-np.asarray(temperature, dtype=np.float64) * np.log(base))
 
 
-def _differing(first: torch.Tensor, second: torch.Tensor, site: str) -> int:
-    if first.shape != second.shape:
-        raise ObservationError(
-            f"site {site!r} has {tuple(second.shape)} rows and bytes after the step and {tuple(first.shape)} before, "
-            "expected the same; its shape depends on the weights"
-        )
+class _Start:
+    """What a pass starts from, and may change: buffers, random state, weights that the step leaves alone."""
+
+    def __init__(self, model: nn.Module, step: OptimizerStep) -> None:
+        swapped = {id(parameter) for parameter in step.parameters}
+        tensors = (*model.parameters(), *model.buffers())
+        self._values = [(tensor, tensor.detach().clone()) for tensor in tensors if id(tensor) not in swapped]
+        registries: list[Any] = [r for module in model.modules() for r in (module._parameters, module._buffers)]
+        self._registries = [(registry, dict(registry)) for registry in registries if registry]
+        self._randomness = random_state.capture()
+
+    def again(self) -> None:
+        """Go back there."""
+        for registry, kept in self._registries:
+            if len(registry) != len(kept) or not all(map(is_, registry.values(), kept.values())):
+                registry.clear()
+                registry.update(kept)
+        for tensor, values in self._values:
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                if tensor.shape == values.shape:
+                    tensor.data.copy_(values)
+                else:
+                    tensor.data = values.clone()
+        random_state.restore(self._randomness)
+
+
+def _differing(first: torch.Tensor, second: torch.Tensor) -> int:
     word = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(first.shape[1], torch.int64)
     differs = first.contiguous().view(word) != second.contiguous().view(word)
     return int(differs.any(1).sum())
