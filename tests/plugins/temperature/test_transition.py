@@ -482,9 +482,9 @@ def test_fast_enough_for_a_scheduler() -> None:
     def fastest(call: Callable[[], object]) -> float:
         times = []
         for _ in range(30):
-            start = time.perf_counter()
+            start = time.thread_time()
             call()
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
         return min(times)
 
     for model_class in CLASSES:
