@@ -153,6 +153,8 @@ def test_others_are_not_linear(name):
     once, twice = (stepped_for_real(parameters, optimizer, rate) for rate in (1.0, 2.0))
     for before, one, two in zip(parameters, once, twice, strict=True):
         assert not torch.allclose(two - before, 2 * (one - before), rtol=1e-3)
+        assert not torch.equal(one, before)
+        assert torch.equal(one, two) or name == "Adafactor"  # the others know the rate of the first step, or the last
 
 
 class SquareRoot(torch.optim.SGD):
