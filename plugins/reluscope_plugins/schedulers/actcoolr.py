@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from reluscope.context import Diverged
 from reluscope.errors import NotFiniteError, ObservationError, RecipeError, nearest
+from reluscope.inputs import unwrap
 from reluscope.observation import observe
 from reluscope.optimizer_step import OptimizerStep
 from reluscope.preserve import preserved
 from reluscope_plugins.schedulers.rates import check_total_steps, group_rates, positive, set_rate
+from reluscope_plugins.schedulers.taken_step import TakenStep
 from reluscope_plugins.temperature.distance import changes, probability
 from reluscope_plugins.temperature.transition import SATURATED, ErrorFunction, fit
 
@@ -24,13 +27,14 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from reluscope.inputs import Input
-    from reluscope.observation import Observation
 
 CURVES = ("temperature", "probability")
 """What falls from its start to zero: the temperature (eq. 3.45), or the probability (A.4, step 5)."""
 
 FLOOR, CEILING = 1e-10, 1e10
 """Least and greatest learning rate; beyond the greatest the training has diverged."""
+FIRST_GUESS = (-1.0, 1.0)
+"""Mu and sigma before anything was measured."""
 PROBABILITIES = (0.25, 0.5, 0.75)
 """What a full fit measures first."""
 GRID = tuple(float(rate) for rate in np.logspace(-4, 2, 25))
@@ -39,6 +43,8 @@ LARGE_ERROR, ERRORS = 2.5, 5
 """By how much a single measurement may move mu, and how many times in a row it may be more."""
 JUMP, SEARCHES = 2.0, 100
 """Factor between the rates of a search, and how many there may be."""
+NARROW = 1.0001
+"""Factor between two rates within which a transition is a step."""
 BELOW_ONE = 0.99
 """The probability aimed at is so much smaller than the curve's, for no rate gives 1."""
 INFORMATIVE = 10.0
@@ -46,7 +52,7 @@ INFORMATIVE = 10.0
 RESTLESS = 0.5
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
 
-_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due")
+_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due", "stale")
 
 
 class ActCooLR(LRScheduler):
@@ -101,9 +107,9 @@ class ActCooLR(LRScheduler):
         in 3.17, 3.43 and 3.44; taken is what inverts 3.17.
 
     Example:
-        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> scheduler = ActCooLR(optimizer, model, total_steps=100)
+        >>> scheduler = ActCooLR(optimizer, model, total_steps=100, t_start=1.0)
         >>> x = torch.randn(256, 2)
         >>> for _ in range(100):
         ...     loss = torch.nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long())
@@ -148,13 +154,14 @@ class ActCooLR(LRScheduler):
             )
         self.curve, self.per_group, self.samples, self.every = curve, per_group, samples, every
         tracks = len(optimizer.param_groups) if per_group else 1
-        self.mu, self.sigma = [-1.0] * tracks, [1.0] * tracks
+        self.mu, self.sigma = [FIRST_GUESS[0]] * tracks, [FIRST_GUESS[1]] * tracks
         self.errors, self.fits, self.probes = [0] * tracks, 0, 0
         self.measured = [math.nan] * tracks
-        self.interval, self.due = 1, 0
+        self.interval, self.due, self.stale = 1, 0, True
         self._model = model
         self._step: OptimizerStep | None = None
-        self._waiting = False
+        self._taken, self._rates = TakenStep(), [0.0] * tracks
+        self._waiting = self._measuring = False
         self._ratios = group_rates(name, optimizer, 1.0)
         self._hook = optimizer.register_step_pre_hook(self._before_step)
         super().__init__(optimizer)
@@ -169,16 +176,26 @@ class ActCooLR(LRScheduler):
         Raises:
             ObservationError: If there is no batch.
             RecipeError: If there are more steps than the schedule was built for.
+            Diverged: If gradients, or the network's values, leave the finite numbers, or no rate reaches the
+                temperature.
         """
         step, self._step = self._step, None
+        measuring, self._measuring = self._measuring, False
         if self._waiting and batch is None:
             raise ObservationError(
                 "ActCooLR.step() got no batch, expected the one that the model was given for the loss; call "
                 "scheduler.step(x)"
             )
         self._waiting = False
-        if step is not None and batch is not None:
-            self._measure(_Probe(self._model, _first(batch, self.samples), step, self._tracks))
+        if batch is not None and (step is not None or measuring):
+            part = _first(batch, self.samples)
+            try:
+                if step is not None:
+                    self._fit(_Probe(self._model, part, step, self._tracks))
+                else:
+                    self._measure(part)
+            except NotFiniteError as error:
+                raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
         super().step()
 
     def target(self, step: int) -> float:
@@ -218,7 +235,8 @@ class ActCooLR(LRScheduler):
         rates = [self._rate(mu, sigma, wanted) for mu, sigma in zip(self.mu, self.sigma, strict=True)]
         if not self.per_group:
             return [max(FLOOR, rates[0] * ratio) for ratio in self._ratios]
-        return list(rates)
+        mean = math.exp(float(np.nanmean(np.log(rates))))
+        return [mean if math.isnan(rate) else rate for rate in rates]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state.
@@ -227,7 +245,7 @@ class ActCooLR(LRScheduler):
             Plain numbers, strings and lists, which `torch.load(weights_only=True)` takes. The network is not in it.
         """
         known = ("total_steps", "t_start", "gamma", "curve", "per_group", "samples", "every", "warmup", *_FIELDS)
-        inherited = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
+        inherited = ("_ratios", "base_lrs", "last_epoch", "_step_count", "_last_lr")
         return {key: _plain(getattr(self, key)) for key in (*known, *inherited)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -250,20 +268,31 @@ class ActCooLR(LRScheduler):
 
     # Called by the optimizer: the weights before the step, and the gradients, are at hand only now.
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._waiting = True
-        if self.last_epoch < self.due and self.fits:
-            return
-        if any(value is not None for value in (*args[1:], *kwargs.values())):
+        if args[1:2] not in ((), (None,)) or kwargs.get("closure") is not None:
             raise ObservationError(
                 "ActCooLR: optimizer.step() got a closure, so the gradients of the step are not known before it; call "
                 "loss.backward() first, and optimizer.step() without a closure"
             )
+        self._waiting = True
+        if not self.stale and self.last_epoch < self.due:
+            return
+        # a fused optimizer is called even where the loss scaling overflowed, and skips the step by itself
+        overflowed = getattr(optimizer, "found_inf", None)
+        if overflowed is not None and float(overflowed) > 0:
+            return
+        if not self.stale:
+            self._taken.keep(optimizer)
+            self._rates = [max(FLOOR, float(group["lr"])) for group in optimizer.param_groups][: len(self.mu)]
+            self._measuring = True
+            return
         try:
             self._step = OptimizerStep(optimizer)
         except NotFiniteError as error:
             raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
 
     def _rate(self, mu: float, sigma: float, wanted: float) -> float:
+        if math.isnan(mu):  # a group without sites
+            return math.nan
         rate = ErrorFunction(mu, sigma).rate(wanted) if wanted > 0 else 0.0
         if not rate <= CEILING:
             raise Diverged(
@@ -273,43 +302,31 @@ class ActCooLR(LRScheduler):
             )
         return max(FLOOR, float(rate))
 
-    def _measure(self, probe: _Probe) -> None:
-        step = probe.step
-        rates = [max(FLOOR, step.rate * ratio) for ratio in probe.ratios]
-        if step.rate <= 0:
-            if not self.fits:
-                self._fit(probe, {})
-            return
-        found = probe(step.rate)
+    def _measure(self, batch: Input) -> None:
+        found = self._taken.changes(self._model, batch)
         self.probes += 2
-        self.measured = found.tolist()
-        again = not self.fits
         moved = 0.0
-        for track, share in enumerate(self.measured):
-            if math.isnan(share):  # a group without sites
+        for track, sites in enumerate(self._tracks({site: after for site, (_, _, after) in found.items()})):
+            if not sites or math.isnan(self.mu[track]):
+                self.measured[track] = math.nan
                 continue
-            sigma, rows = self.sigma[track], probe.rows[track]
-            mu = float(ErrorFunction.mu_for(rates[track], float(np.clip(share, 0.5 / rows, 1 - 0.5 / rows)), sigma))
-            if (
-                not self.fits
-                or (share <= SATURATED and mu < self.mu[track])
-                or (share >= 1 - SATURATED and mu > self.mu[track])
-            ):
+            share = self.measured[track] = float(np.mean([found[site][0] for site in sites]))
+            rate, sigma, rows = self._rates[track], self.sigma[track], sum(found[site][1] for site in sites)
+            mu = float(ErrorFunction.mu_for(rate, float(np.clip(share, 0.5 / rows, 1 - 0.5 / rows)), sigma))
+            if (share <= SATURATED and mu < self.mu[track]) or (share >= 1 - SATURATED and mu > self.mu[track]):
                 continue  # that none changed, or all, is no news
-            expected = float(ErrorFunction(self.mu[track], sigma).probability(rates[track]))
-            again |= not _usable(share) and min(expected, 1 - expected) * rows >= INFORMATIVE
+            expected = float(ErrorFunction(self.mu[track], sigma).probability(rate))
+            self.stale |= not _usable(share) and min(expected, 1 - expected) * rows >= INFORMATIVE
             moved = max(moved, abs(mu - self.mu[track]))
             self.errors[track] = self.errors[track] + 1 if abs(mu - self.mu[track]) > LARGE_ERROR else 0
-            again |= self.errors[track] >= ERRORS
+            self.stale |= self.errors[track] >= ERRORS
             self.mu[track] = mu
-        if again:
-            self._fit(probe, {step.rate: found})
-        self.interval = 1 if again or moved > RESTLESS else min(self.every, 2 * self.interval)
-        self.due = self.last_epoch + 1 + self.interval
+        self.interval = 1 if moved > RESTLESS else min(self.every, 2 * self.interval)
+        self.due = self.last_epoch + self.interval
 
-    def _fit(self, probe: _Probe, known: dict[float, Any]) -> None:
+    def _fit(self, probe: _Probe) -> None:
         # of the first group: the rates of all are in proportion to it
-        found = dict(known)
+        found: dict[float, Any] = {}
 
         def look(rate: float) -> Any:
             if rate not in found and FLOOR <= rate <= CEILING:
@@ -317,8 +334,20 @@ class ActCooLR(LRScheduler):
                 self.probes += 1
             return found.get(rate)
 
+        self.probes += 1
+        if probe.step.rate > 0 and look(probe.step.rate) is not None:
+            self.measured = found[probe.step.rate].tolist()
         tracks = [track for track, rows in enumerate(probe.rows) if rows]
+        if not tracks:
+            raise ObservationError(
+                "ActCooLR: with per_group=True no activation site comes right after a parameter of the optimizer, "
+                "expected at least one; leave per_group out"
+            )
+        for track in set(range(len(self.mu))) - set(tracks):
+            self.mu[track] = self.sigma[track] = math.nan
         for track in tracks:
+            if math.isnan(self.mu[track]):
+                self.mu[track], self.sigma[track] = FIRST_GUESS
             model = ErrorFunction(self.mu[track], self.sigma[track])
             for wanted in PROBABILITIES:
                 look(float(np.clip(model.rate(wanted) / probe.ratios[track], FLOOR, CEILING)))
@@ -328,9 +357,12 @@ class ActCooLR(LRScheduler):
                     look(rate)
             for wanted, upwards in ((PROBABILITIES[-1], True), (PROBABILITIES[0], False)):
                 self._search(found, look, track, wanted, upwards=upwards)
+            self._fill(found, look, track)
         for track in tracks:
             self._refit(found, track, probe.ratios[track])
         self.fits += 1
+        self.stale = False
+        self.interval, self.due = 1, self.last_epoch + 1
 
     @staticmethod
     def _search(
@@ -345,40 +377,62 @@ class ActCooLR(LRScheduler):
             if look(rate * JUMP if upwards else rate / JUMP) is None:
                 return
 
+    @staticmethod
+    def _fill(found: dict[float, Any], look: Callable[[float], Any], track: int) -> None:
+        # the transition may lie between two rates of a search: halve what is left until there are enough points
+        for _ in range(SEARCHES):
+            points = sorted((rate, float(shares[track])) for rate, shares in found.items())
+            if len({share for _, share in points if _usable(share)}) >= len(PROBABILITIES):
+                return
+            wider = [
+                (high / low, low, high)
+                for (low, first), (high, second) in pairwise(points)
+                if not (_usable(first) and _usable(second)) and first <= 1 - SATURATED and second > SATURATED
+            ]
+            width, low, high = max(wider, default=(1.0, 1.0, 1.0))
+            if width < NARROW:
+                return
+            look(math.sqrt(low * high))
+
     def _refit(self, found: dict[float, Any], track: int, ratio: float) -> None:
         points = [(rate * ratio, float(shares[track])) for rate, shares in sorted(found.items())]
         inside = [(rate, share) for rate, share in points if _usable(share)]
         self.errors[track] = 0
-        if len({share for _, share in inside}) >= 2:
-            model = fit(ErrorFunction, *map(list, zip(*inside, strict=True)), method="probit").model
-            self.mu[track], self.sigma[track] = model.mu, model.sigma
-        elif inside:
-            self.mu[track] = float(ErrorFunction.mu_for(*inside[0], self.sigma[track]))
+        if inside:
+            try:
+                model = fit(ErrorFunction, *map(list, zip(*inside, strict=True)), method="probit").model
+            except ObservationError:  # one point, or shares that fall as the rate rises
+                nearest_half = min(inside, key=lambda point: abs(point[1] - 0.5))
+                self.mu[track] = float(ErrorFunction.mu_for(*nearest_half, self.sigma[track]))
+            else:
+                self.mu[track], self.sigma[track] = model.mu, model.sigma
         else:
-            below = [rate for rate, share in points if share <= SATURATED]
             above = [rate for rate, share in points if share > SATURATED]
+            below = [rate for rate, share in points if share <= SATURATED and rate < min(above, default=math.inf)]
             if not below or not above:
                 raise Diverged(
                     f"ActCooLR: at step {self.last_epoch} a step changes {'no' if below else 'every'} pattern at all "
                     f"learning rates from {points[0][0]:.3g} to {points[-1][0]:.3g}, expected some between; "
                     + ("its gradients vanish" if below else "the training diverges; start at a lower rate or t_start")
                 )
-            # nothing between: the transition is narrower than the search's steps
+            # nothing between: the transition is a step
             self.mu[track] = (math.log(max(below)) + math.log(min(above))) / 2
             self.sigma[track] = math.log(min(above) / max(below)) / 4
 
-    def _tracks(self, observation: Observation) -> list[list[str]]:
+    # From sites, and the modules that they come after, to the sites of each track.
+    def _tracks(self, after: Mapping[str, str]) -> list[list[str]]:
         if not self.per_group:
-            return [list(observation.sites)]
+            return [list(after)]
         group_of = {
             id(parameter): number
             for number, group in enumerate(self.optimizer.param_groups)
             for parameter in group["params"]
         }
-        modules = dict(observation.model.named_modules())
+        modules = dict(unwrap(self._model).named_modules())
         tracks: list[list[str]] = [[] for _ in self.optimizer.param_groups]
-        for name in observation.sites:
-            owners = [group_of[id(p)] for p in modules[observation.site[name].after].parameters() if id(p) in group_of]
+        for name, path in after.items():
+            own = modules[path].parameters(recurse=False)
+            owners = [group_of[id(parameter)] for parameter in own if id(parameter) in group_of]
             if owners:
                 tracks[owners[0]].append(name)
         return tracks
@@ -398,12 +452,12 @@ class _Probe:
         model: nn.Module,
         batch: Input,
         step: OptimizerStep,
-        tracks: Callable[[Observation], list[list[str]]],
+        tracks: Callable[[Mapping[str, str]], list[list[str]]],
     ) -> None:
         self.step = step
         with preserved(model):
             self._before = observe(model, batch, patterns_only=True, step=step)
-        self._sites = tracks(self._before)
+        self._sites = tracks({name: self._before.site[name].after for name in self._before.sites})
         self.ratios: Sequence[float] = step.ratios[: len(self._sites)]
         self.rows = [sum(len(self._before.packed[site]) for site in sites) for sites in self._sites]
 

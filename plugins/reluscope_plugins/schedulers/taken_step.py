@@ -1,0 +1,139 @@
+"""How many patterns the step that an optimizer has just taken changed, at the least cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from reluscope import random_state
+from reluscope.conditions import conditions
+from reluscope.errors import NotFiniteError, ObservationError
+from reluscope.inputs import Arguments, unwrap
+from reluscope.recorder import Capture, Recorder
+from reluscope.site_tensors import captured_packed
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from reluscope.inputs import Input
+
+
+class TakenStep:
+    """The weights before a step, kept to compare the patterns before and after it.
+
+    Unlike `reluscope.OptimizerStep`, it knows the step at the rate in force alone, and copies no gradients and no state
+    of the optimizer: a copy of the weights, in memory that is used again, and two forward passes are all it costs.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[nn.Parameter, torch.Tensor] = {}
+
+    def keep(self, optimizer: Optimizer) -> None:
+        """Keep the weights that the optimizer is about to change.
+
+        Args:
+            optimizer: Its parameters that have a gradient are copied.
+        """
+        moving = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        with torch.no_grad():
+            self._kept = {p: _copied(p, self._kept.get(p)) for p in moving}
+
+    def changes(self, model: nn.Module, batch: Input) -> dict[str, tuple[float, int, str]]:
+        """Compare the patterns before the step with those now; the network is left as it is.
+
+        Both passes draw the same random numbers, and start from the same buffers.
+
+        Args:
+            model: The network, after the step.
+            batch: A batch.
+
+        Returns:
+            Site to the share of rows that changed, the number of rows, and `Site.after`.
+
+        Raises:
+            NotFiniteError: If a pre-activation is not finite.
+            ObservationError: If the network calls other activations after the step, or at other shapes.
+        """
+        network, arguments = unwrap(model), Arguments.of(batch)
+        with _untouched(network) as again:
+            before = self._look(network, arguments)
+            again()
+            with torch.no_grad():
+                for parameter, kept in self._kept.items():
+                    kept.copy_(parameter)
+            after = self._look(network, arguments)
+        if list(before) != list(after):
+            raise ObservationError(
+                f"after a step the network calls other activations: {list(after)}, expected {list(before)}; its "
+                "control flow depends on its values, and patterns cannot be compared"
+            )
+        found = {}
+        for name, capture in before.items():
+            first, second = (captured_packed(captures, arguments.samples, name) for captures in (before, after))
+            if first.shape != second.shape:
+                raise ObservationError(
+                    f"site {name!r} has {tuple(second.shape)} rows and bytes after the step and {tuple(first.shape)} "
+                    "before, expected the same; its shape depends on the weights"
+                )
+            found[name] = (_differing(first, second) / max(len(first), 1), len(first), capture.after)
+        return found
+
+    # A pass writes into what is kept, if into any weights: never into those in force.
+    def _look(self, network: nn.Module, arguments: Arguments) -> Mapping[str, Capture]:
+        recorder = Recorder(patterns_only=True)
+        args, kwargs, _ = arguments.copied(graph=False)
+        storages = {parameter: parameter.data for parameter in self._kept}
+        try:
+            for parameter, kept in self._kept.items():
+                parameter.data = kept
+            with conditions(network, graph=False), recorder.listening(network):
+                network(*args, **kwargs)
+        finally:
+            for parameter, storage in storages.items():
+                parameter.data = storage
+        captures = {capture.name: capture for capture in recorder.captures if capture.pool is None}
+        for name, capture in captures.items():
+            if capture.trouble:
+                raise NotFiniteError(f"the pre-activation of site {name!r} holds {capture.trouble}")
+        return captures
+
+
+def _differing(first: torch.Tensor, second: torch.Tensor) -> int:
+    word = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(first.shape[1], torch.int64)
+    return int((first.contiguous().view(word) != second.contiguous().view(word)).any(1).sum())
+
+
+def _copied(parameter: nn.Parameter, place: torch.Tensor | None) -> torch.Tensor:
+    if place is None or (place.shape, place.dtype, place.device) != (
+        parameter.shape,
+        parameter.dtype,
+        parameter.device,
+    ):
+        return parameter.detach().clone()
+    return place.copy_(parameter)
+
+
+@contextmanager
+def _untouched(network: nn.Module) -> Iterator[Callable[[], None]]:
+    values = [(buffer, buffer.data, buffer.detach().clone()) for buffer in network.buffers()]
+    registries = [(module._buffers, dict(module._buffers)) for module in network.modules() if module._buffers]
+    randomness = random_state.capture()
+
+    def again() -> None:
+        for registry, kept in registries:
+            registry.clear()
+            registry.update(kept)
+        for buffer, storage, value in values:
+            with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+                buffer.data = storage
+                storage.copy_(value)
+        random_state.restore(randomness)
+
+    try:
+        yield again
+    finally:
+        again()
