@@ -23,7 +23,7 @@ SEEDS = 25
 NETWORKS = ("toynet", "convnet", "resnet")
 LAB = rs.Lab()
 FOLDER = Path(reluscope_catalog.__file__).parent / "experiments"
-NAMES = sorted(path.stem for path in FOLDER.glob("hartmann_figure_3_[1-7]*.toml"))
+NAMES = sorted(path.stem for glob in ("", "_*") for path in FOLDER.glob(f"hartmann_figure_3_[1-7]{glob}.toml"))
 Numbers = npt.NDArray[np.float64]
 
 

@@ -117,12 +117,16 @@ def test_declared_figures_are_drawn(make_archive: Callable[..., xr.DataTree], tm
 
 def test_a_line_is_drawn_over_a_heatmap(make_archive: Callable[..., xr.DataTree], tmp_path: Path) -> None:
     tree = make_archive()
+    data = tree["epoch"].to_dataset()
+    rates = xr.DataArray(np.geomspace(0.01, 10, 7), dims="learning_rate")
+    share = (data["train_accuracy"] * rates / (1 + rates)).assign_attrs(long_name="share", units="1")
+    tree["epoch"] = xr.DataTree(data.assign(share=share).assign_coords(learning_rate=rates))
     figure = {
-        "title": "Loss",
+        "title": "Share",
         "kind": "heatmap",
-        "variable": "test_loss",
+        "variable": "share",
         "x": "epoch",
-        "y": "seed",
+        "y": "learning_rate",
         "panel": "scheduler",
         "over": "train_accuracy",
         "log_y": True,
