@@ -135,7 +135,7 @@
     if (figure.over) {
       const { x, y } = figure.over;
       traces.push({
-        type: "scatter", mode: x.length === 1 ? "markers" : "lines", x, y, hoverinfo: "skip",
+        type: "scatter", mode: y.filter((value) => value !== null).length === 1 ? "markers" : "lines", x, y, hoverinfo: "skip",
         line: { color: "#ffffff", width: 2 }, marker: { color: "#ffffff", size: 7 },
       });
     }
