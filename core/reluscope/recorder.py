@@ -270,7 +270,8 @@ class Recorder(TorchFunctionMode):
         # Someone else's hook may have raised before `enter` was called.
         if self._stack and self._stack[-1][1] is module:
             path, _ = self._stack.pop()
-            self._last = path if module._parameters else self._last
+            if any(parameter is not None for parameter in module._parameters.values()):
+                self._last = path
 
 
 def _copied(bound: Bound) -> Bound:

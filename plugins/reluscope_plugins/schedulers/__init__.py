@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from reluscope.entries import Scheduler
 from reluscope.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from reluscope_plugins.schedulers.actcoolr import ActCooLR as ActCooLR
 
 
 @hookimpl
@@ -49,4 +54,18 @@ def reluscope_schedulers() -> list[Scheduler]:
             summary="The learning rate is decayed each time the weight norm has bounced and settled",
             definition="reluscope_plugins.schedulers.abel:abel",
         ),
+        Scheduler(
+            name="actcoolr",
+            summary="The learning rate at which the network's activation patterns cool down along a curve",
+            definition="reluscope_plugins.schedulers.actcoolr:actcoolr",
+            batch=True,
+        ),
     ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "ActCooLR":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from reluscope_plugins.schedulers.actcoolr import ActCooLR
+
+    return ActCooLR

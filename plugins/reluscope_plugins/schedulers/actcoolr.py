@@ -19,7 +19,7 @@ from reluscope.optimizer_step import OptimizerStep
 from reluscope.preserve import preserved
 from reluscope_plugins.schedulers.rates import check_total_steps, group_rates, positive, set_rate
 from reluscope_plugins.schedulers.taken_step import TakenStep
-from reluscope_plugins.temperature.distance import changes, probability
+from reluscope_plugins.temperature.distance import probability, share_changed, steps_taken
 from reluscope_plugins.temperature.transition import SATURATED, ErrorFunction, fit
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ BELOW_ONE = 0.99
 """The probability aimed at is so much smaller than the curve's, for no rate gives 1."""
 INFORMATIVE = 10.0
 """Rows that are expected to change, and not to change, where a measurement of 0 or 1 contradicts the model."""
-RESTLESS = 0.5
+RESTLESS = 1.0
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
 
 _FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due", "stale")
@@ -81,7 +81,8 @@ class ActCooLR(LRScheduler):
         optimizer: Any but LBFGS. All its parameter groups keep the ratio of their rates.
         model: The network, wrapped or not; it is measured in the mode that it is in.
         total_steps: Number of optimizer steps of the whole training.
-        t_start: Temperature at the start; base 2, so that 3 is a pattern in eight unchanged.
+        t_start: Temperature at the start, base 2. At 1 with a `width` of 64, half of the patterns
+            change, and 1.1 % of the units.
         gamma: How the curve bends: above 1 it falls early, below 1 late, for any `curve`.
         curve: `"temperature"`, or `"probability"`, where that falls from its start in place of the temperature.
         per_group: Whether each parameter group gets the rate at which the sites that come right after its parameters
@@ -89,6 +90,9 @@ class ActCooLR(LRScheduler):
         samples: How many of a batch's first samples are looked at.
         every: Steps between measurements, at most.
         warmup: Share of the training in which the temperature rises; 0 starts at `t_start` at once, as the source.
+        width: Units of the patterns that the temperature is of: at each site, of so many independent units of which the
+            same share changes. 0 takes the site's own patterns, as the source; then the temperature that trains
+            well depends on how wide the layers are.
 
     Attributes:
         mu: Of each parameter group, or the one of all: natural logarithm of the rate that changes half of the patterns.
@@ -127,13 +131,14 @@ class ActCooLR(LRScheduler):
         model: nn.Module,
         total_steps: int,
         *,
-        t_start: float = 3.0,
+        t_start: float = 1.0,
         gamma: float = 1.0,
         curve: Literal["temperature", "probability"] = "temperature",
         per_group: bool = False,
         samples: int = 64,
         every: int = 8,
         warmup: float = 0.1,
+        width: int = 64,
     ) -> None:
         name = "actcoolr"
         self.total_steps = check_total_steps(name, total_steps)
@@ -152,7 +157,10 @@ class ActCooLR(LRScheduler):
                 f"scheduler {name!r}: LBFGS evaluates the loss several times within a step, so there is no step at "
                 "another rate to look at; use SGD, AdamW or another optimizer that steps along the gradients at hand"
             )
+        if not isinstance(width, int) or isinstance(width, bool) or width < 0:
+            raise RecipeError(f"scheduler {name!r}: width is {width!r}, expected an integer of at least 0")
         self.curve, self.per_group, self.samples, self.every = curve, per_group, samples, every
+        self.width = width
         tracks = len(optimizer.param_groups) if per_group else 1
         self.mu, self.sigma = [FIRST_GUESS[0]] * tracks, [FIRST_GUESS[1]] * tracks
         self.errors, self.fits, self.probes = [0] * tracks, 0, 0
@@ -191,7 +199,7 @@ class ActCooLR(LRScheduler):
             part = _first(batch, self.samples)
             try:
                 if step is not None:
-                    self._fit(_Probe(self._model, part, step, self._tracks))
+                    self._fit(_Probe(self._model, part, step, self._tracks, self.width))
                 else:
                     self._measure(part)
             except NotFiniteError as error:
@@ -244,7 +252,18 @@ class ActCooLR(LRScheduler):
         Returns:
             Plain numbers, strings and lists, which `torch.load(weights_only=True)` takes. The network is not in it.
         """
-        known = ("total_steps", "t_start", "gamma", "curve", "per_group", "samples", "every", "warmup", *_FIELDS)
+        known = (
+            "total_steps",
+            "t_start",
+            "gamma",
+            "curve",
+            "per_group",
+            "samples",
+            "every",
+            "warmup",
+            "width",
+            *_FIELDS,
+        )
         inherited = ("_ratios", "base_lrs", "last_epoch", "_step_count", "_last_lr")
         return {key: _plain(getattr(self, key)) for key in (*known, *inherited)}
 
@@ -303,7 +322,7 @@ class ActCooLR(LRScheduler):
         return max(FLOOR, float(rate))
 
     def _measure(self, batch: Input) -> None:
-        found = self._taken.changes(self._model, batch)
+        found = self._taken.changes(self._model, batch, self.width)
         self.probes += 2
         moved = 0.0
         for track, sites in enumerate(self._tracks({site: after for site, (_, _, after) in found.items()})):
@@ -453,8 +472,10 @@ class _Probe:
         batch: Input,
         step: OptimizerStep,
         tracks: Callable[[Mapping[str, str]], list[list[str]]],
+        width: int,
     ) -> None:
         self.step = step
+        self._width = width
         with preserved(model):
             self._before = observe(model, batch, patterns_only=True, step=step)
         self._sites = tracks({name: self._before.site[name].after for name in self._before.sites})
@@ -463,10 +484,13 @@ class _Probe:
 
     # Probability of each track, NaN without sites; at a rate at which the network overflows, all patterns change.
     def __call__(self, rate: float) -> Any:
-        found, overflows = changes(self._before, self.step, [rate])
-        if overflows[0]:
+        (after,) = steps_taken(self._before, self.step, [rate])
+        if after is None:
             return np.where(np.array(self.rows) > 0, 1.0, np.nan)
-        shares = {site: counts[0] / max(rows, 1) for site, (counts, rows) in found.items()}
+        shares = {
+            name: share_changed(self._before.packed[name], after.packed[name], self._before.site[name], self._width)
+            for name in after.sites
+        }
         return np.array([np.mean([shares[site] for site in sites]) if sites else np.nan for sites in self._sites])
 
 
@@ -476,13 +500,14 @@ def actcoolr(
     total_steps: int,
     model: nn.Module,
     base: float | None = None,
-    t_start: float = 3.0,
+    t_start: float = 1.0,
     gamma: float = 1.0,
     curve: Literal["temperature", "probability"] = "temperature",
     per_group: bool = False,
     samples: int = 64,
     every: int = 8,
     warmup: float = 0.1,
+    width: int = 64,
 ) -> ActCooLR:
     """Build ActCooLR.
 
@@ -498,6 +523,7 @@ def actcoolr(
         samples: How many of a batch's first samples are looked at.
         every: Steps between measurements, at most.
         warmup: Share of the training in which the temperature rises.
+        width: Units of the patterns that the temperature is of; 0 takes the sites' own.
 
     Returns:
         The scheduler; its `step` takes the batch.
@@ -522,6 +548,7 @@ def actcoolr(
         samples=samples,
         every=every,
         warmup=warmup,
+        width=width,
     )
 
 

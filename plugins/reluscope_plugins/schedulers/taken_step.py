@@ -13,7 +13,8 @@ from reluscope.conditions import conditions
 from reluscope.errors import NotFiniteError, ObservationError
 from reluscope.inputs import Arguments, unwrap
 from reluscope.recorder import Capture, Recorder
-from reluscope.site_tensors import captured_packed
+from reluscope.site_tensors import captured_packed, described
+from reluscope_plugins.temperature.distance import check_same_shape, share_changed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,7 @@ class TakenStep:
         with torch.no_grad():
             self._kept = {p: _copied(p, self._kept.get(p)) for p in moving}
 
-    def changes(self, model: nn.Module, batch: Input) -> dict[str, tuple[float, int, str]]:
+    def changes(self, model: nn.Module, batch: Input, width: int = 0) -> dict[str, tuple[float, int, str]]:
         """Compare the patterns before the step with those now; the network is left as it is.
 
         Both passes draw the same random numbers, and start from the same buffers.
@@ -50,6 +51,7 @@ class TakenStep:
         Args:
             model: The network, after the step.
             batch: A batch.
+            width: As `reluscope_plugins.temperature.distance.share_changed` takes it.
 
         Returns:
             Site to the share of rows that changed, the number of rows, and `Site.after`.
@@ -74,12 +76,9 @@ class TakenStep:
         found = {}
         for name, capture in before.items():
             first, second = (captured_packed(captures, arguments.samples, name) for captures in (before, after))
-            if first.shape != second.shape:
-                raise ObservationError(
-                    f"site {name!r} has {tuple(second.shape)} rows and bytes after the step and {tuple(first.shape)} "
-                    "before, expected the same; its shape depends on the weights"
-                )
-            found[name] = (_differing(first, second) / max(len(first), 1), len(first), capture.after)
+            site = described(capture, arguments.samples)
+            check_same_shape(site, described(after[name], arguments.samples))
+            found[name] = (share_changed(first, second, site, width), len(first), capture.after)
         return found
 
     # A pass writes into what is kept, if into any weights: never into those in force.
@@ -100,11 +99,6 @@ class TakenStep:
             if capture.trouble:
                 raise NotFiniteError(f"the pre-activation of site {name!r} holds {capture.trouble}")
         return captures
-
-
-def _differing(first: torch.Tensor, second: torch.Tensor) -> int:
-    word = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(first.shape[1], torch.int64)
-    return int((first.contiguous().view(word) != second.contiguous().view(word)).any(1).sum())
 
 
 def _copied(parameter: nn.Parameter, place: torch.Tensor | None) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reluscope.inputs import Input
     from reluscope.observation import Observation
     from reluscope.optimizer_step import OptimizerStep
+    from reluscope.sites import Site
 
 Array = np.ndarray[Any, Any]
 
@@ -82,34 +83,110 @@ def changes(
     """
     counts = {site: np.zeros(len(rates), np.int64) for site in before.sites}
     overflows = np.zeros(len(rates), np.int64)
+    for place, after in enumerate(steps_taken(before, step, rates)):
+        if after is None:
+            overflows[place] = 1
+            continue
+        for site, total in counts.items():
+            total[place] = rows_changed(before.packed[site], after.packed[site])
+    rows = {site: len(before.packed[site]) for site in before.sites}
+    return {site: (counts[site], rows[site]) for site in counts}, overflows
+
+
+def steps_taken(before: Observation, step: OptimizerStep, rates: Sequence[float]) -> Iterator[Observation | None]:
+    """Observe a network after a step, at one learning rate after the other.
+
+    Args:
+        before: The network before the step.
+        step: The optimizer's step.
+        rates: Learning rates of the first parameter group.
+
+    Yields:
+        The observation of the same batch, of patterns alone; None where the network leaves the finite numbers.
+
+    Raises:
+        ObservationError: If the network calls other activations after the step.
+    """
     # To preserve a network for each rate would take a thirtieth of a pass.
     with nullcontext() if is_preserved(before.model) else preserved(before.model):
         start = _Start(before.model, step)
-        for place, rate in enumerate(rates):
+        for rate in rates:
+            after = None
             try:
                 with step.taken(rate):
                     after = observe(before.model, before.input, patterns_only=True)
             except NotFiniteError:
-                overflows[place] = 1
-                continue
+                pass
             finally:
                 start.again()
-            if after.sites != before.sites:
+            if after is not None and after.sites != before.sites:
                 raise ObservationError(
                     f"after a step at learning rate {rate:g} the network calls other activations: {after.sites}, "
                     f"expected {before.sites}; its control flow depends on its values, and patterns cannot be compared"
                 )
-            for site, total in counts.items():
-                shapes = [(len(seen.packed[site]), seen.site[site].units) for seen in (before, after)]
-                if shapes[0] != shapes[1]:
-                    raise ObservationError(
-                        f"site {site!r} has {shapes[1][0]} rows of {shapes[1][1]} units after a step at learning rate "
-                        f"{rate:g} and {shapes[0][0]} of {shapes[0][1]} before, expected the same; its shape depends "
-                        "on the weights"
-                    )
-                total[place] = _differing(before.packed[site], after.packed[site])
-    rows = {site: len(before.packed[site]) for site in before.sites}
-    return {site: (counts[site], rows[site]) for site in counts}, overflows
+            for name, site in (after.site if after is not None else {}).items():
+                check_same_shape(before.site[name], site)
+            yield after
+
+
+def check_same_shape(before: Site, after: Site) -> None:
+    """See to it that a site has the same shape before and after a step.
+
+    Args:
+        before: The site before.
+        after: The site after.
+
+    Raises:
+        ObservationError: If it has another number of units or positions.
+    """
+    if (before.units, before.positions) != (after.units, after.positions):
+        raise ObservationError(
+            f"site {before.name!r} has {after.units} units at {after.positions} positions after the step and "
+            f"{before.units} at {before.positions} before, expected the same; its shape depends on the weights"
+        )
+
+
+def share_changed(first: torch.Tensor, second: torch.Tensor, site: Site, width: int) -> float:
+    r"""Return the share of rows whose pattern changed, or that of a site of another width.
+
+    Args:
+        first: Packed patterns `(row, byte)`.
+        second: Those of the same rows after a step.
+        site: Their site.
+        width: 0 for the patterns as they are. Else units change as often as here, but independently, in patterns of
+            this many units: $1 - (1 - q)^{width}$, where q is the share of units that changed.
+
+    Returns:
+        A share; 0 where there are no rows.
+
+    References:
+        Hartmann 2025, eq. 3.38: the product over independent units.
+    """
+    if width == 0:
+        return rows_changed(first, second) / max(len(first), 1)
+    changed = first ^ second
+    if site.bits == 2:
+        changed = (changed | changed >> 1) & 0x55
+    if changed.device.type == "cpu":
+        flips = int(np.bitwise_count(changed.numpy()).sum())
+    else:
+        bits = torch.arange(8, dtype=torch.uint8, device=changed.device)
+        flips = int(((changed.unsqueeze(-1) >> bits) & 1).sum())
+    return float(-np.expm1(width * np.log1p(-min(flips / max(len(first) * site.units, 1), 1 - 1e-12))))
+
+
+def rows_changed(first: torch.Tensor, second: torch.Tensor) -> int:
+    """Count the rows whose pattern changed.
+
+    Args:
+        first: Packed patterns `(row, byte)`.
+        second: Those of the same rows after a step.
+
+    Returns:
+        The number of rows.
+    """
+    word = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(first.shape[1], torch.int64)
+    return int((first.contiguous().view(word) != second.contiguous().view(word)).any(1).sum())
 
 
 def temperature(probability: Any, *, base: float = 2.0) -> Any:
@@ -170,9 +247,3 @@ class _Start:
                 else:
                     tensor.data = values.clone()
         random_state.restore(self._randomness)
-
-
-def _differing(first: torch.Tensor, second: torch.Tensor) -> int:
-    word = {1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(first.shape[1], torch.int64)
-    differs = first.contiguous().view(word) != second.contiguous().view(word)
-    return int(differs.any(1).sum())

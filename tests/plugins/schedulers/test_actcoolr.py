@@ -110,14 +110,14 @@ class World:
         world = self
 
         class Probe:
-            def __init__(self, model: Any, batch: Any, step: Any, tracks: Any) -> None:
+            def __init__(self, model: Any, batch: Any, step: Any, tracks: Any, width: Any) -> None:
                 self.step, self.ratios, self.rows = step, [1.0], [world.rows]
 
             def __call__(self, rate: float) -> Any:
                 world.looked.append(rate)
                 return np.array([world.share(rate)])
 
-        def changes(taken: Any, model: Any, batch: Any) -> dict[str, tuple[float, int, str]]:
+        def changes(taken: Any, model: Any, batch: Any, width: Any) -> dict[str, tuple[float, int, str]]:
             world.measured_at.append(world.scheduler.last_epoch)
             return {"site": (world.share(world.optimizer.param_groups[0]["lr"]), world.rows, "")}
 
@@ -432,9 +432,19 @@ def test_a_training_does_not_notice(name: str) -> None:
     assert same(cooled, replayed)
 
 
+def equivalent_distance(model: nn.Module, x: Any, step: rs.OptimizerStep, width: int) -> float:
+    """Mean over the sites of 1 - (1 - q)^width, q the share of units whose state changes, from patterns as bools."""
+    before = rs.observe(model, x)
+    with step.taken(step.rate):
+        after = rs.observe(model, x)
+    flips = [float((before.pattern[site] != after.pattern[site]).double().mean()) for site in before.sites]
+    return float(np.mean([1 - (1 - q) ** width for q in flips]))
+
+
+@pytest.mark.parametrize("width", [0, 64, 7])
 @pytest.mark.parametrize("kind", ["tensor", "tuple", "dict", "double", "resnet18"])
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_what_it_measures_is_the_pattern_distance(name: str, kind: str) -> None:
+def test_what_it_measures_is_the_pattern_distance(name: str, kind: str, width: int) -> None:
     class Sum(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -446,14 +456,14 @@ def test_what_it_measures_is_the_pattern_distance(name: str, kind: str) -> None:
     torch.manual_seed(0)
     model: nn.Module = Sum() if kind in ("tuple", "dict") else mlp(8, 64, 64, 3)
     if kind == "resnet18":
-        if name == "sgd":
-            pytest.skip("one optimizer is enough for a large network")
+        if name == "sgd" or width == 7:
+            pytest.skip("one optimizer, and one width, is enough for a large network")
         model = rs.Lab().architectures["torchvision"].build(model="resnet18", num_classes=3)
     model = model.double() if kind == "double" else model
     steps = 2 if kind == "resnet18" else 12
     samples = 4 if kind == "resnet18" else 40
     optimizer = OPTIMIZERS[name](model.parameters(), 0.01)
-    scheduler = ActCooLR(optimizer, model, 20, t_start=1.0, every=2, samples=samples)
+    scheduler = ActCooLR(optimizer, model, 20, t_start=1.0, every=2, samples=samples, width=width)
     compared = 0
     for step in range(steps):
         if kind == "resnet18":
@@ -476,7 +486,10 @@ def test_what_it_measures_is_the_pattern_distance(name: str, kind: str) -> None:
             else x[:samples]
         )
         exact = rs.OptimizerStep(optimizer)
-        expected = float(pattern_distances(model, part, exact, [exact.rate]).mean())
+        if width == 0:
+            expected = float(pattern_distances(model, part, exact, [exact.rate]).mean())
+        else:
+            expected = equivalent_distance(model, part, exact, width)
         before = scheduler.probes
         optimizer.step()
         scheduler.step(x)
@@ -498,7 +511,7 @@ def test_the_network_cools_down_along_the_curve(curve: Any) -> None:
     x, y = digits()
     model = mlp(64, 128, 128, 10)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    scheduler = ActCooLR(optimizer, model, 160, t_start=1.0, curve=curve)
+    scheduler = ActCooLR(optimizer, model, 160, t_start=1.0, curve=curve, width=0)
     differences, rates = [], []
     for step in range(160):
         chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(step))[:128]
@@ -625,7 +638,7 @@ def test_each_group_gets_its_own_rate() -> None:
         optimizer = torch.optim.SGD(
             [{"params": list(part.parameters())} for part in (model.plain, model.last, model.small)], lr=1e-4
         )
-        scheduler = ActCooLR(optimizer, model, 60, t_start=1.0, per_group=per_group)
+        scheduler = ActCooLR(optimizer, model, 60, t_start=1.0, per_group=per_group, width=0)
         off = []
         for step in range(60):
             x, y = batch_of(step)
@@ -829,3 +842,8 @@ def test_sites_of_a_resnet18_come_after_their_norm() -> None:
     assert after["layer1.0.relu#1"] == "layer1.0.bn2"
     assert after["layer2.0.relu#1"] == "layer2.0.downsample.1"
     assert len(after) == 18
+
+
+def test_a_norm_without_parameters_owns_no_site() -> None:
+    model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5, affine=False), nn.ReLU(), nn.Linear(5, 2))
+    assert rs.observe(model, torch.randn(6, 3)).site["2#0"].after == "0"

@@ -460,7 +460,7 @@ def test_networks_whose_sites_depend_on_their_weights():
     with pytest.raises(ObservationError, match=r"at learning rate 1e\+06 the network calls other activations"):
         pattern_distances(model, x, step, [1e6])
     model.width = 2
-    with pytest.raises(ObservationError, match=r"'relu#0' has 8 rows of 2 units .* and 8 of 4 before"):
+    with pytest.raises(ObservationError, match=r"'relu#0' has 2 units at 1 positions after the step and 4 at 1 before"):
         pattern_distances(model, x, step, [1e6])
 
 
