@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import xarray as xr
 from reluscope import random_state
 from reluscope.context import Diverged
 from reluscope.devices import find_device
-from reluscope.errors import ObservationError, RecipeError
+from reluscope.errors import NotFiniteError, ObservationError, RecipeError
 from reluscope.optimizer_step import OptimizerStep
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
@@ -242,25 +242,24 @@ class Training:
             parts: list[xr.Dataset] = []
             for request in requests:
                 occasion = request.occasion
-                step, batch = self._next_step() if occasion.step else (None, None)
-                loader = (
-                    _batches(
-                        self.data[occasion.split],
-                        torch.arange(min(occasion.samples or 2**62, len(self.data[occasion.split]))),  # type: ignore[arg-type]
-                        self.evaluation_batch_size,
-                    )
-                    if batch is None or occasion.samples
-                    else [batch]
+                loader: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches(
+                    self.data[occasion.split],
+                    torch.arange(min(occasion.samples or 2**62, len(self.data[occasion.split]))),  # type: ignore[arg-type]
+                    self.evaluation_batch_size,
                 )
                 try:
+                    step = None
+                    if occasion.step:
+                        step, batch = self._next_step()
+                        loader = loader if occasion.samples else [batch]
                     found, kept = self._series_of(request).measure(
                         self.model, loader, device=self.device, training=occasion.training, step=step
                     )
-                except ObservationError as error:
-                    if _finite(self.model):
+                except NotFiniteError as error:
+                    if self.step == 0:  # nothing was trained yet: it is the data, or the initial weights
                         raise
                     raise Diverged(
-                        f"weights are no longer finite at step {self.step} ({error}); lower the rate"
+                        f"the network is no longer finite at step {self.step} ({error}); lower the rate"
                     ) from error
                 parts.append(request.named(found))
                 for table, entries in kept.items():
@@ -361,7 +360,3 @@ def _batches(data: Dataset[Any], order: torch.Tensor, batch_size: int) -> Iterat
             yield data[chosen]
         else:
             yield torch.utils.data.default_collate([data[int(index)] for index in chosen])
-
-
-def _finite(model: torch.nn.Module) -> bool:
-    return all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
