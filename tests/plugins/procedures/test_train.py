@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import reluscope as rs
 from reluscope.context import Context, Interrupted
 from reluscope.errors import RecipeError
+from reluscope_plugins.procedures.train import Training
 
 BATCHES = 5  # of the 1294 training digits, at 300 a batch
 
@@ -116,3 +118,48 @@ def test_a_moment_after_the_end(lab: rs.Lab, every: str, max_steps: int | None, 
     changes = {} if max_steps is None else {"max_steps": max_steps}
     with pytest.raises(RecipeError, match=f"'firing_rate' is to be measured at {words}"):
         rs.run(table(metrics=[{"name": "firing_rate", "every": every}], **changes), lab=lab)
+
+
+STEP_METRICS = [
+    {"name": "pattern_distance", "every": "1 step"},
+    {"name": "mean_pattern_temperature", "every": "1 epoch"},
+    {"name": "mean_pattern_distance", "every": "2 steps", "split": "train", "samples": 100},
+]
+
+
+def test_looking_at_the_next_step_does_not_change_the_training(lab: rs.Lab, whole: xr.DataTree) -> None:
+    tree = rs.run(table(metrics=[*STEP_METRICS, {"name": "firing_rate", "every": "1 step"}]), lab=lab)
+    for group in ("step", "epoch"):
+        mine, expected = tree[group].to_dataset(), whole[group].to_dataset()
+        assert expected.data_vars
+        assert all(mine[name].identical(expected[name]) for name in expected.data_vars)
+    assert tree["every_step/firing_rate"].identical(whole["every_step/firing_rate"])
+
+
+def test_the_pattern_distance_is_that_of_the_step_that_is_taken_next(lab: rs.Lab) -> None:
+    """The same training by hand: patterns of the next batch before and after the optimizer's real step."""
+    tree = rs.run(table(metrics=STEP_METRICS, max_steps=7), lab=lab)
+    found = tree["every_step/pattern_distance"]
+    seen: list[float] = []
+
+    def step(self: Training, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        before = rs.observe(self.model, inputs).pattern
+        taken(self, inputs, labels)
+        after = rs.observe(self.model, inputs).pattern
+        seen.append(float(np.mean([(before[s] != after[s]).any(1).double().mean() for s in before])))
+
+    taken = Training._step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "_step", step)
+        rs.run(table(max_steps=7), lab=lab)
+    assert len(seen) == 7
+    # measured with the direction of the step, which is exact up to a rounding of the weights
+    np.testing.assert_allclose(found.mean("site").values[:7], seen, atol=0.004)
+    assert max(seen) > 0.01
+
+
+def test_a_network_that_overflows_while_it_is_measured_has_diverged(lab: rs.Lab) -> None:
+    deep = {"name": "mlp", "widths": [64, 16, 16, 16, 16, 10]}
+    recipe = table(metrics=STEP_METRICS[:1], architecture=deep, scheduler={"name": "constant"})
+    tree = rs.run({**recipe, "sweep": {"optimizer.learning_rate": [0.01, 1e12]}}, lab=lab)
+    assert tree["outcome/diverged"].values.tolist() == [False, True]
