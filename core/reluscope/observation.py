@@ -224,6 +224,11 @@ def observe(
     """
     if affine and patterns_only:
         raise ObservationError("observe: got affine=True and patterns_only=True, expected one of them; leave one out")
+    if step is not None and not {id(p) for p in step.parameters} & {id(p) for p in model.parameters()}:
+        raise ObservationError(
+            "no parameter of the step is one of the model, expected the step of an optimizer of this model; a copy of "
+            "a model needs an optimizer of its own"
+        )
     with contextlib.nullcontext() if step is None else step.taken(0.0):
         observation = _look(model, x, target=target, graph=affine, patterns_only=patterns_only, step=step)
     if observation._blind is not None:

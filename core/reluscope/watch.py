@@ -42,7 +42,7 @@ class Watch:
         lab: Where names are looked up; None takes all that is installed.
 
     Raises:
-        ObservationError: If the data can be iterated only once.
+        ObservationError: If the data can be iterated only once, or a metric looks at a step of the optimizer.
 
     Example:
         >>> import torch
@@ -77,6 +77,13 @@ class Watch:
         self._cadence = Cadence.parse(every)
         self._lab = Lab() if lab is None else lab
         self._metrics = resolve(metrics, self._lab)
+        stepping = next((metric.name for metric in self._metrics if "step" in metric.needs), "")
+        if stepping:
+            raise ObservationError(
+                f"watch: metric {stepping!r} looks at the optimizer's next step, which Watch does not see; between "
+                "loss.backward() and optimizer.step() call reluscope.measure(model, [(x, y)], "
+                f"{stepping!r}, step=reluscope.OptimizerStep(optimizer), training=True)"
+            )
         self._series = Series(self._metrics, lab=self._lab)
         self._kept: dict[str, list[xr.Dataset]] = {name: [] for name in self._series.keeps}
         self._data = data

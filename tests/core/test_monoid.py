@@ -316,5 +316,5 @@ def test_labels_that_the_schema_demands(model: nn.Module) -> None:
 
 
 def test_needs_are_those_that_something_supplies() -> None:
-    with pytest.raises(PluginError, match="unknown need 'step'"):
-        made(lambda observation: 1.0, needs=frozenset({"step"}))
+    with pytest.raises(PluginError, match="unknown need 'steps'"):
+        made(lambda observation: 1.0, needs=frozenset({"steps"}))

@@ -535,3 +535,9 @@ def test_a_network_that_changes_under_a_comparison_is_refused() -> None:
         model.append(nn.ReLU())
         with pytest.raises(ObservationError, match=r"watch, step 1: .*site '7#0' was None.* expected the same network"):
             watch.step()
+
+
+def test_a_metric_of_the_optimizers_step_is_refused_with_what_to_do() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    with pytest.raises(ObservationError, match=r"'pattern_distance' looks at the optimizer's next step.*measure"):
+        rs.Watch(model, ["pattern_distance"], [torch.ones(4, 2)])

@@ -162,6 +162,8 @@ def final(
     for dim, label in where.items():
         if dim in chosen.coords:
             chosen = chosen.isel({dim: np.flatnonzero(chosen[dim].values == label)})
+    if not chosen.size:  # such as an epoch that a smaller scale does not reach
+        return Cell(math.nan, math.nan, 0)
     axis = next((axis for axis in reading.AXES if axis in chosen.dims and axis not in swept), None)
     keep = [dim for dim in (reading.REPEATS, axis) if dim in chosen.dims]
     values = chosen.astype(float).transpose(*keep, ...).values

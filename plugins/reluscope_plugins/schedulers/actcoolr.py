@@ -52,7 +52,7 @@ INFORMATIVE = 10.0
 RESTLESS = 1.0
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
 
-_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due", "stale")
+_FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due", "stale", "limits")
 
 
 class ActCooLR(LRScheduler):
@@ -93,6 +93,9 @@ class ActCooLR(LRScheduler):
         width: Units of the patterns that the temperature is of: at each site, of so many independent units of which the
             same share changes. 0 takes the site's own patterns, as the source; then the temperature that trains
             well depends on how wide the layers are.
+        max_growth: How many times the rate that has the start temperature at the first step no rate exceeds. Where a
+            network has learnt its data by heart gradients vanish, and ever greater rates would be needed to change
+            patterns. `math.inf` sets no limit, as the source.
 
     Attributes:
         mu: Of each parameter group, or the one of all: natural logarithm of the rate that changes half of the patterns.
@@ -139,6 +142,7 @@ class ActCooLR(LRScheduler):
         every: int = 8,
         warmup: float = 0.1,
         width: int = 64,
+        max_growth: float = 10.0,
     ) -> None:
         name = "actcoolr"
         self.total_steps = check_total_steps(name, total_steps)
@@ -161,6 +165,8 @@ class ActCooLR(LRScheduler):
             raise RecipeError(f"scheduler {name!r}: width is {width!r}, expected an integer of at least 0")
         self.curve, self.per_group, self.samples, self.every = curve, per_group, samples, every
         self.width = width
+        self.max_growth = math.inf if max_growth == math.inf else positive(name, "max_growth", max_growth)
+        self.limits = [math.inf] * (len(optimizer.param_groups) if per_group else 1)
         tracks = len(optimizer.param_groups) if per_group else 1
         self.mu, self.sigma = [FIRST_GUESS[0]] * tracks, [FIRST_GUESS[1]] * tracks
         self.errors, self.fits, self.probes = [0] * tracks, 0, 0
@@ -240,7 +246,10 @@ class ActCooLR(LRScheduler):
         if not self.fits:
             return [group["lr"] for group in self.optimizer.param_groups]
         wanted = self.target(self.last_epoch)
-        rates = [self._rate(mu, sigma, wanted) for mu, sigma in zip(self.mu, self.sigma, strict=True)]
+        rates = [
+            self._rate(mu, sigma, wanted, limit)
+            for mu, sigma, limit in zip(self.mu, self.sigma, self.limits, strict=True)
+        ]
         if not self.per_group:
             return [max(FLOOR, rates[0] * ratio) for ratio in self._ratios]
         mean = math.exp(float(np.nanmean(np.log(rates))))
@@ -262,6 +271,7 @@ class ActCooLR(LRScheduler):
             "every",
             "warmup",
             "width",
+            "max_growth",
             *_FIELDS,
         )
         inherited = ("_ratios", "base_lrs", "last_epoch", "_step_count", "_last_lr")
@@ -309,17 +319,17 @@ class ActCooLR(LRScheduler):
         except NotFiniteError as error:
             raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
 
-    def _rate(self, mu: float, sigma: float, wanted: float) -> float:
+    def _rate(self, mu: float, sigma: float, wanted: float, limit: float) -> float:
         if math.isnan(mu):  # a group without sites
             return math.nan
         rate = ErrorFunction(mu, sigma).rate(wanted) if wanted > 0 else 0.0
-        if not rate <= CEILING:
+        if not min(rate, limit) <= CEILING:
             raise Diverged(
                 f"ActCooLR: at step {self.last_epoch} a share {wanted:.3g} of changed patterns would take a learning "
                 f"rate of {rate:.3g} (mu {mu:.3g}, sigma {sigma:.3g}), expected at most {CEILING:g}: the training "
                 "diverges; start at a lower t_start"
             )
-        return max(FLOOR, float(rate))
+        return max(FLOOR, float(min(rate, limit)))
 
     def _measure(self, batch: Input) -> None:
         found = self._taken.changes(self._model, batch, self.width)
@@ -379,6 +389,9 @@ class ActCooLR(LRScheduler):
             self._fill(found, look, track)
         for track in tracks:
             self._refit(found, track, probe.ratios[track])
+            if not self.fits and math.isfinite(self.max_growth):
+                start = ErrorFunction(self.mu[track], self.sigma[track]).rate(float(probability(self.t_start)))
+                self.limits[track] = float(start) * self.max_growth
         self.fits += 1
         self.stale = False
         self.interval, self.due = 1, self.last_epoch + 1
@@ -428,6 +441,8 @@ class ActCooLR(LRScheduler):
         else:
             above = [rate for rate, share in points if share > SATURATED]
             below = [rate for rate, share in points if share <= SATURATED and rate < min(above, default=math.inf)]
+            if below and not above and self.fits:
+                return  # what there was to learn is learnt: the model stays as it was
             if not below or not above:
                 raise Diverged(
                     f"ActCooLR: at step {self.last_epoch} a step changes {'no' if below else 'every'} pattern at all "
@@ -508,6 +523,7 @@ def actcoolr(
     every: int = 8,
     warmup: float = 0.1,
     width: int = 64,
+    max_growth: float = 10.0,
 ) -> ActCooLR:
     """Build ActCooLR.
 
@@ -524,6 +540,7 @@ def actcoolr(
         every: Steps between measurements, at most.
         warmup: Share of the training in which the temperature rises.
         width: Units of the patterns that the temperature is of; 0 takes the sites' own.
+        max_growth: How many times the first step's rate for the start temperature no rate exceeds.
 
     Returns:
         The scheduler; its `step` takes the batch.
@@ -549,6 +566,7 @@ def actcoolr(
         every=every,
         warmup=warmup,
         width=width,
+        max_growth=max_growth,
     )
 
 

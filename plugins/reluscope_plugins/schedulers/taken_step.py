@@ -61,7 +61,7 @@ class TakenStep:
             ObservationError: If the network calls other activations after the step, or at other shapes.
         """
         network, arguments = unwrap(model), Arguments.of(batch)
-        with _untouched(network) as again:
+        with _untouched(network, self._kept) as again:
             before = self._look(network, arguments)
             again()
             with torch.no_grad():
@@ -112,15 +112,17 @@ def _copied(parameter: nn.Parameter, place: torch.Tensor | None) -> torch.Tensor
 
 
 @contextmanager
-def _untouched(network: nn.Module) -> Iterator[Callable[[], None]]:
-    values = [(buffer, buffer.data, buffer.detach().clone()) for buffer in network.buffers()]
+def _untouched(network: nn.Module, kept: Mapping[nn.Parameter, torch.Tensor]) -> Iterator[Callable[[], None]]:
+    # a forward pass may write into buffers, and into parameters that no step moves
+    still = [*network.buffers(), *(parameter for parameter in network.parameters() if parameter not in kept)]
+    values = [(tensor, tensor.data, tensor.detach().clone()) for tensor in still]
     registries = [(module._buffers, dict(module._buffers)) for module in network.modules() if module._buffers]
     randomness = random_state.capture()
 
     def again() -> None:
-        for registry, kept in registries:
+        for registry, before in registries:
             registry.clear()
-            registry.update(kept)
+            registry.update(before)
         for buffer, storage, value in values:
             with torch.inference_mode(buffer.is_inference()), torch.no_grad():
                 buffer.data = storage

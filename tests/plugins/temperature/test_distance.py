@@ -517,3 +517,11 @@ def test_temperature_at_its_ends():
     assert 0 < temperature(1e-18) < 2e-18  # small shares are not lost
     # figure 3.22 equates a temperature of 3.17 with 89 %: base 2, and neither e nor 10
     assert [round(float(probability(3.17, base=base)), 2) for base in (2, np.e, 10)] == [0.89, 0.96, 1.0]
+
+
+def test_a_step_of_another_model_is_refused() -> None:
+    first, second = (torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()) for _ in range(2))
+    first(torch.ones(4, 2)).sum().backward()
+    step = rs.OptimizerStep(torch.optim.SGD(first.parameters(), lr=0.1))
+    with pytest.raises(ObservationError, match="no parameter of the step is one of the model"):
+        pattern_distances(second, torch.ones(4, 2), step, [0.1])
