@@ -522,6 +522,6 @@ def test_temperature_at_its_ends():
 def test_a_step_of_another_model_is_refused() -> None:
     first, second = (torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()) for _ in range(2))
     first(torch.ones(4, 2)).sum().backward()
-    step = rs.OptimizerStep(torch.optim.SGD(first.parameters(), lr=0.1))
+    step = OptimizerStep(torch.optim.SGD(first.parameters(), lr=0.1))
     with pytest.raises(ObservationError, match="no parameter of the step is one of the model"):
         pattern_distances(second, torch.ones(4, 2), step, [0.1])
