@@ -1,19 +1,26 @@
 """Loops compiled to machine code, where numpy and torch would go through memory several times.
 
-They run without the interpreter's lock, in the thread that calls them. What is compiled is kept on disk beside this
-file, or where that cannot be written in the user's cache.
+They run without the interpreter's lock, in the thread that calls them; `shared_out` calls them in several. What is
+compiled is kept on disk beside this file, or where that cannot be written in the user's cache.
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
+import torch
 
 Array = np.ndarray[Any, Any]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+ALONE = 1 << 26
+"""Bytes that one thread reads alone: torch's own threads wait busily for some milliseconds after each of its calls, and
+for no longer than that another thread beside them is in their way."""
 
 
 def compiled(function: Kernel) -> Kernel:
@@ -31,6 +38,42 @@ def compiled(function: Kernel) -> Kernel:
     except RuntimeError:  # nowhere to keep it: it is compiled again in each process
         kept = numba.njit(**options)(function)
     return kept
+
+
+def shared_out(count: int, work: Callable[[slice], bool], size: int) -> bool:
+    """Share work on rows among as many threads as torch uses.
+
+    Args:
+        count: Number of rows.
+        work: On a range of rows, and without the interpreter's lock; says whether all is well.
+        size: Bytes to be read; few are read by the calling thread alone.
+
+    Returns:
+        Whether all is well with all of them.
+
+    Raises:
+        Exception: What `work` raises.
+    """
+    parts = max(1, min(torch.get_num_threads(), count, 1 + size // ALONE))
+    edges = [count * part // parts for part in range(parts + 1)]
+    found: list[bool | Exception] = []
+
+    def part(rows: slice) -> None:
+        try:
+            found.append(work(rows))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=part, args=(slice(*pair),)) for pair in itertools.pairwise(edges[1:])]
+    for thread in threads:
+        thread.start()
+    part(slice(edges[0], edges[1]))
+    for thread in threads:
+        thread.join()
+    for outcome in found:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return all(found)
 
 
 @compiled
@@ -71,6 +114,60 @@ def pack_planes(values: Array, threshold: Any, above: bool, places: Array, out: 
             for position in range(positions):
                 out[sample, position, word] = line[position]
     return bool(total == total)
+
+
+@compiled
+def pack_rows(values: Array, threshold: Any, above: bool, out: Array) -> bool:
+    """Compare rows of values with a threshold, and pack the outcomes eight a byte.
+
+    Args:
+        values: float32, float64 or uint8 `(row, unit)`; read once.
+        threshold: Of the same type.
+        above: Whether a unit's bit is set above the threshold; else below.
+        out: uint8 `(row, byte)` with room for all units; overwritten, with zeros behind them.
+
+    Returns:
+        Whether all values are finite.
+    """
+    rows, units = values.shape
+    nothing = np.float32(0)
+    total = np.float32(0)
+    flags = np.zeros(8 * out.shape[1], np.uint8)
+    eights = flags.view(np.uint64)
+    gather, last = np.uint64(0x0102040810204080), np.uint64(56)
+    for row in range(rows):
+        if above:
+            for unit in range(units):
+                value = values[row, unit]
+                flags[unit] = value > threshold
+                total += value * nothing  # NaN for what is not finite
+        else:
+            for unit in range(units):
+                value = values[row, unit]
+                flags[unit] = value < threshold
+                total += value * nothing
+        for byte in range(out.shape[1]):
+            out[row, byte] = (eights[byte] * gather) >> last  # the product's top byte is the eight flags' bits
+    return bool(total == total)
+
+
+@compiled
+def hash_rows(pieces: Array, factors: Array, sums: Array) -> None:
+    """Add to each row's two sums its pieces times two factors each, modulo 2^64.
+
+    Args:
+        pieces: uint32 `(row, piece)`.
+        factors: uint64 `(2, piece)`.
+        sums: uint64 `(row, 2)`, raised in place.
+    """
+    for row in range(len(pieces)):
+        first, second = np.uint64(0), np.uint64(0)
+        for piece in range(pieces.shape[1]):
+            value = np.uint64(pieces[row, piece])
+            first += value * factors[0, piece]
+            second += value * factors[1, piece]
+        sums[row, 0] += first
+        sums[row, 1] += second
 
 
 @compiled

@@ -7,7 +7,6 @@ bits. On the CPU a tensor is read once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,17 +14,11 @@ import numpy as np
 import torch
 
 from reluscope.finite import total
-from reluscope.kernels import pack_planes
+from reluscope.kernels import pack_planes, pack_rows, shared_out
 from reluscope.layout import rows
 from reluscope.sites import Bound, pattern
 
 Array = np.ndarray[Any, Any]
-Write = Callable[[Array, Array], object]
-"""From rows `(row, unit)` to their bits, bool `(row, bit)`, in place."""
-
-ROWS_BLOCK = 1 << 19
-"""Bits of rows that are handled at once: as bools they fit into the second-level cache."""
-
 WINNER_BITS = 32
 """Bits of a max-pool's winner."""
 
@@ -79,12 +72,7 @@ def pack(
         packed = pack_states(states, channel, bits=1 if states.dtype == torch.bool else 2)
         return packed, bool(total(z).isfinite())
     threshold = _threshold(lower if upper is None else upper, _NUMPY[z.dtype])
-    block = _blocked(z.float() if z.dtype == torch.float16 else z, channel)
-    if block.shape[2] != 1:
-        return _pack_planes(block, threshold, upper is None)
-    compare = np.greater if upper is None else np.less
-    packed = _pack_rows(block[:, :, 0], block.shape[1], lambda values, out: compare(values, threshold, out=out))
-    return packed, bool(total(z).isfinite())
+    return _pack(_blocked(z.float() if z.dtype == torch.float16 else z, channel), threshold, upper is None)
 
 
 def pack_states(states: torch.Tensor, channel: int, *, bits: int) -> torch.Tensor:
@@ -112,9 +100,7 @@ def pack_states(states: torch.Tensor, channel: int, *, bits: int) -> torch.Tenso
     if bits == 2:
         samples, units, positions = block.shape
         block = np.stack([block & 1, block >> 1], axis=2).reshape(samples, 2 * units, positions)
-    if block.shape[2] != 1:
-        return _pack_planes(block.astype(bool, copy=False).view(np.uint8), np.uint8(0), True)[0]
-    return _pack_rows(block[:, :, 0], block.shape[1], lambda values, out: np.not_equal(values, 0, out=out))
+    return _pack(block.astype(bool, copy=False).view(np.uint8), np.uint8(0), True)[0]
 
 
 def unpack(packed: torch.Tensor, units: int, *, bits: int) -> torch.Tensor:
@@ -174,29 +160,21 @@ def _array(tensor: torch.Tensor) -> Array:
     return values
 
 
-def _pack_rows(values: Array, bits: int, write: Write) -> torch.Tensor:
-    size = row_bytes(bits)
-    out = np.empty((len(values), size), np.uint8)
-    step = max(1, ROWS_BLOCK // (8 * size))
-    flags = np.zeros((min(step, len(values)), 8 * size), bool)
-    for start in range(0, len(values), step):
-        block = values[start : start + step]
-        if values.dtype == bool and bits == 8 * size:
-            found = block
-        else:
-            found = flags[: len(block)]
-            write(block, found[:, :bits])
-        out[start : start + step] = np.packbits(found.reshape(-1), bitorder="little").reshape(-1, size)
-    return torch.from_numpy(out)
-
-
-def _pack_planes(values: Array, threshold: Any, above: bool) -> tuple[torch.Tensor, bool]:
+def _pack(values: Array, threshold: Any, above: bool) -> tuple[torch.Tensor, bool]:
     samples, units, positions = values.shape
     size = row_bytes(units)
+    if positions == 1:
+        out = np.empty((samples, size), np.uint8)
+        finite = shared_out(
+            samples, lambda part: pack_rows(values[part, :, 0], threshold, above, out[part]), values.nbytes
+        )
+        return torch.from_numpy(out), finite
     places = _places(size)
-    out = np.empty((samples, positions, max(1, size // 8)), places.dtype)
-    finite = pack_planes(values, threshold, above, places, out)
-    return torch.from_numpy(out.view(np.uint8).reshape(samples * positions, size)), bool(finite)
+    words = np.empty((samples, positions, max(1, size // 8)), places.dtype)
+    finite = shared_out(
+        samples, lambda part: pack_planes(values[part], threshold, above, places, words[part]), values.nbytes
+    )
+    return torch.from_numpy(words.view(np.uint8).reshape(samples * positions, size)), finite
 
 
 def _pack_on_device(states: torch.Tensor, bits: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reluscope import packing, random_state
+from reluscope import kernels, packing, random_state
 from reluscope.errors import ObservationError, UnknownNameError
 from reluscope.layout import rows
 from reluscope.observation import observe
@@ -93,17 +93,19 @@ def test_every_layout(layout: str, units: int) -> None:
     units=st.integers(1, 130),
     side=st.integers(0, 19),
     dtype=st.sampled_from(DTYPES),
-    block=st.sampled_from([1, 64, 200, 999, 4096, packing.ROWS_BLOCK]),
+    alone=st.sampled_from([1, 64, 999, kernels.ALONE]),
+    threads=st.integers(1, 4),
     bounds=st.sampled_from([(0.0, None), (0.1, None), (None, 0.25), (0.0, 6.0), (-1, 1)]),
 )
-def test_blocks_of_any_size(
-    layout: str, samples: int, units: int, side: int, dtype: torch.dtype, block: int, bounds: Any
+def test_any_shape_in_any_number_of_threads(
+    layout: str, samples: int, units: int, side: int, dtype: torch.dtype, alone: int, threads: int, bounds: Any
 ) -> None:
     z, channel = draw(layout, samples, units, side, dtype)
     states = pattern(z, *bounds)
     bits = 1 if states.dtype == torch.bool else 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "ROWS_BLOCK", block)
+        patch.setattr(kernels, "ALONE", alone)
+        patch.setattr(torch, "get_num_threads", lambda: threads)
         packed = pack(z, channel, *bounds)[0]
         again = pack_states(states, channel, bits=bits)
     assert packed.dtype == torch.uint8
@@ -112,6 +114,30 @@ def test_blocks_of_any_size(
     assert torch.equal(unpack(packed, units, bits=bits), rows(states, channel))
     # what runs on an accelerator is in torch's own functions, which give the same here
     assert torch.equal(packing._pack_on_device(rows(states, channel), bits), packed)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 64])
+def test_what_fails_in_any_thread_is_raised_and_what_is_wrong_in_any_is_told(rows_at_once: int) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        seen: list[range] = []
+
+        def well_but_for_the_last(part: slice) -> bool:
+            seen.append(range(part.start, part.stop))
+            return part.stop < rows_at_once
+
+        assert not kernels.shared_out(rows_at_once, well_but_for_the_last, 3 * kernels.ALONE)
+        assert sorted(row for part in seen for row in part) == list(range(rows_at_once))
+        assert len(seen) == min(3, rows_at_once)
+
+        def broken_at_the_last(part: slice) -> bool:
+            return not 1 / (rows_at_once - part.stop)
+
+        with pytest.raises(ZeroDivisionError):
+            kernels.shared_out(rows_at_once, broken_at_the_last, 3 * kernels.ALONE)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

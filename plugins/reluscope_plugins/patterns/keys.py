@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-_BLOCK = 1 << 18
 _PIECES = 1 << 15
 
 
@@ -153,13 +152,18 @@ def false_merge_bound(patterns: int, bits: int) -> float:
 
 # Two sums modulo 2^64 for each row, whose upper halves are the hashes: (row, 2).
 def _hashed(pieces: Array, seed: int, stream: int = 0) -> Array:
+    from reluscope.kernels import hash_rows, shared_out
+
     sums = np.zeros((len(pieces), 2), np.uint64)
     for first in range(0, pieces.shape[1], _PIECES):
         columns = pieces[:, first : first + _PIECES]
-        factors = _factors(columns.shape[1], seed, stream, first)
-        step = max(1, _BLOCK // columns.shape[1])
-        for start in range(0, len(pieces), step):
-            sums[start : start + step] += columns[start : start + step].astype(np.uint64) @ factors
+        factors = np.ascontiguousarray(_factors(columns.shape[1], seed, stream, first).T)
+
+        def work(part: slice, columns: Array = columns, factors: Array = factors) -> bool:
+            hash_rows(columns[part], factors, sums[part])
+            return True
+
+        shared_out(len(pieces), work, columns.nbytes)
     return sums
 
 

@@ -12,6 +12,7 @@ import torch
 from scipy.stats import binom, poisson
 from torch import Tensor, nn
 
+from reluscope import kernels
 from reluscope.errors import ObservationError
 from reluscope.observation import Observation, observe
 from reluscope.packing import pack_states
@@ -190,7 +191,7 @@ def test_hash_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> N
     order = torch.randperm(200)
     assert np.array_equal(row_keys(rows[order]), whole[order.numpy()])
     assert np.array_equal(np.concatenate([row_keys(part) for part in rows.split([1, 0, 150, 49])]), whole)
-    monkeypatch.setattr(keys, "_BLOCK", 7)
+    monkeypatch.setattr(kernels, "ALONE", 1)
     assert np.array_equal(row_keys(rows), whole)
     assert row_keys(rows[:0]).shape == (0,)
 
