@@ -51,6 +51,8 @@ INFORMATIVE = 10.0
 """Rows that are expected to change, and not to change, where a measurement of 0 or 1 contradicts the model."""
 RESTLESS = 1.0
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
+SHARE, SPARSER = 100, 8
+"""In a long training measurements are a hundredth of it apart, but at most so many times `every`."""
 
 _FIELDS = ("mu", "sigma", "errors", "fits", "probes", "measured", "interval", "due", "stale", "limits")
 
@@ -63,8 +65,8 @@ class ActCooLR(LRScheduler):
     at a rate to match it would diverge as soon as that is over. The rate that has it is
     read off a model of two numbers, $P(\eta) = \Phi((\ln \eta - \mu) / \sigma)$, the mean over the network's
     activation sites of the probability that a step at rate $\eta$ changes a sample's pattern. `mu` is corrected by one
-    measurement (two forward passes over `samples` samples) every `every` steps, more often while it moves; both are
-    fitted anew where that contradicts the model again and again. The loss is never looked at.
+    measurement (two forward passes over `samples` samples) every `every` steps, more often while it moves and less
+    often in a long training; both are fitted anew where that contradicts the model again and again. The loss is never looked at.
 
     Two lines of a training loop:
 
@@ -88,7 +90,8 @@ class ActCooLR(LRScheduler):
         per_group: Whether each parameter group gets the rate at which the sites that come right after its parameters
             have the temperature; a group without sites gets the mean of the others' rates, on a logarithmic scale.
         samples: How many of a batch's first samples are looked at.
-        every: Steps between measurements, at most.
+        every: Steps between measurements, at most; where a hundredth of the training is more, that many, up to eight
+            times `every`.
         warmup: Share of the training in which the temperature rises; 0 starts at `t_start` at once, as the source.
         width: Units of the patterns that the temperature is of: at each site, of so many independent units of which the
             same share changes. 0 takes the site's own patterns, as the source; then the temperature that trains
@@ -350,7 +353,8 @@ class ActCooLR(LRScheduler):
             self.errors[track] = self.errors[track] + 1 if abs(mu - self.mu[track]) > LARGE_ERROR else 0
             self.stale |= self.errors[track] >= ERRORS
             self.mu[track] = mu
-        self.interval = 1 if moved > RESTLESS else min(self.every, 2 * self.interval)
+        longest = min(SPARSER * self.every, max(self.every, self.total_steps // SHARE))
+        self.interval = 1 if moved > RESTLESS else min(longest, 2 * self.interval)
         self.due = self.last_epoch + self.interval
 
     def _fit(self, probe: _Probe) -> None:
@@ -537,7 +541,7 @@ def actcoolr(
         curve: `"temperature"` or `"probability"`.
         per_group: Whether each parameter group gets a rate of its own.
         samples: How many of a batch's first samples are looked at.
-        every: Steps between measurements, at most.
+        every: Steps between measurements, as `ActCooLR` takes it.
         warmup: Share of the training in which the temperature rises.
         width: Units of the patterns that the temperature is of; 0 takes the sites' own.
         max_growth: How many times the first step's rate for the start temperature no rate exceeds.

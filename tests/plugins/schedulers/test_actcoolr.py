@@ -184,16 +184,20 @@ def test_mu_follows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scheduler.fits == 1
 
 
-def test_measurements_are_as_rare_as_asked_for_while_mu_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("total_steps", "gap"), [(500, 8), (1000, 10), (3000, 30), (6400, 64), (100_000, 64)])
+def test_measurements_are_as_rare_as_asked_for_while_mu_stays(
+    total_steps: int, gap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(monkeypatch, -2.0, 1.0)
-    scheduler = world.start(every=8)
-    world.step(100)
+    scheduler = world.start(total_steps=total_steps, every=8)
+    world.step(400)
     gaps = np.diff(world.measured_at)
-    assert gaps.max() == 8
-    assert (gaps[5:] == 8).all()
+    assert gaps.max() == gap
+    assert (gaps[7:] == gap).all()
+    assert len(gaps) > 8
     assert scheduler.probes == len(world.looked) + 1 + 2 * len(world.measured_at)
     world.mu += 1.5
-    world.step(10)
+    world.step(gap + 2)
     assert 1 in np.diff(world.measured_at)[-3:]
 
 
