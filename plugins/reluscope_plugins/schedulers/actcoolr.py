@@ -66,7 +66,8 @@ class ActCooLR(LRScheduler):
     read off a model of two numbers, $P(\eta) = \Phi((\ln \eta - \mu) / \sigma)$, the mean over the network's
     activation sites of the probability that a step at rate $\eta$ changes a sample's pattern. `mu` is corrected by one
     measurement (two forward passes over `samples` samples) every `every` steps, more often while it moves and less
-    often in a long training; both are fitted anew where that contradicts the model again and again. The loss is never looked at.
+    often in a long training; both are fitted anew where that contradicts the model again and again. The loss is never
+    looked at.
 
     Two lines of a training loop:
 
