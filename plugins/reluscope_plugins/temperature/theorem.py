@@ -6,7 +6,8 @@ import math
 from typing import overload
 
 from reluscope.errors import ObservationError
-from reluscope_plugins.temperature.transition import Arctangent, Array, Values
+from reluscope_plugins.temperature.independent_units import Arctangent
+from reluscope_plugins.temperature.transition_model import Array, Values
 
 
 def deviations(
