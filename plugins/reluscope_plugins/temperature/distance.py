@@ -65,7 +65,7 @@ def pattern_distances(model: nn.Module, x: Input, step: OptimizerStep, rates: Se
 
 
 def changes(
-    before: Observation, step: OptimizerStep, rates: Sequence[float]
+    before: Observation, step: OptimizerStep, rates: Sequence[float], *, units: bool = False
 ) -> tuple[dict[str, tuple[Array, int]], Array]:
     """Count the samples whose pattern changes in a step.
 
@@ -73,6 +73,7 @@ def changes(
         before: The patterns before.
         step: The optimizer's step.
         rates: Learning rates of the first parameter group.
+        units: Whether the units of all rows are counted in place of the rows.
 
     Returns:
         Site to how many rows changed, int64 `(rate,)`, and the number of rows; and whether the network left the finite
@@ -88,9 +89,10 @@ def changes(
             overflows[place] = 1
             continue
         for site, total in counts.items():
-            total[place] = rows_changed(before.packed[site], after.packed[site])
-    rows = {site: len(before.packed[site]) for site in before.sites}
-    return {site: (counts[site], rows[site]) for site in counts}, overflows
+            first, second = before.packed[site], after.packed[site]
+            total[place] = units_changed(first, second, before.site[site]) if units else rows_changed(first, second)
+    sizes = {site: len(before.packed[site]) * (before.site[site].units if units else 1) for site in before.sites}
+    return {site: (counts[site], sizes[site]) for site in counts}, overflows
 
 
 def steps_taken(before: Observation, step: OptimizerStep, rates: Sequence[float]) -> Iterator[Observation | None]:
@@ -153,26 +155,54 @@ def share_changed(first: torch.Tensor, second: torch.Tensor, site: Site, width: 
         first: Packed patterns `(row, byte)`.
         second: Those of the same rows after a step.
         site: Their site.
-        width: 0 for the patterns as they are. Else units change as often as here, but independently, in patterns of
-            this many units: $1 - (1 - q)^{width}$, where q is the share of units that changed.
+        width: 0 for the patterns as they are; else that of `share_of_width`.
 
     Returns:
         A share; 0 where there are no rows.
-
-    References:
-        Hartmann 2025, eq. 3.38: the product over independent units.
     """
     if width == 0:
         return rows_changed(first, second) / max(len(first), 1)
+    return float(share_of_width(units_changed(first, second, site) / max(len(first) * site.units, 1), width))
+
+
+def share_of_width(units: Any, width: int) -> Any:
+    r"""Return the share of patterns that change where units change independently.
+
+    Args:
+        units: Share q of the units that change, in [0, 1], of any shape.
+        width: Units of a pattern, at least 1.
+
+    Returns:
+        $1 - (1 - q)^{width}$.
+
+    References:
+        Hartmann 2025, eq. 3.38: the product over independent units.
+
+    Example:
+        >>> round(float(share_of_width(0.5, 2)), 2)
+        0.75
+    """
+    return -np.expm1(width * np.log1p(-np.minimum(units, 1 - 1e-12)))
+
+
+def units_changed(first: torch.Tensor, second: torch.Tensor, site: Site) -> int:
+    """Count the units that changed, over all rows.
+
+    Args:
+        first: Packed patterns `(row, byte)`.
+        second: Those of the same rows after a step.
+        site: Their activation site, of units with two or three states.
+
+    Returns:
+        The number of units: at most that of the rows times that of the site's units.
+    """
     changed = first ^ second
     if site.bits == 2:
         changed = (changed | changed >> 1) & 0x55
     if changed.device.type == "cpu":
-        flips = int(np.bitwise_count(changed.numpy()).sum())
-    else:
-        bits = torch.arange(8, dtype=torch.uint8, device=changed.device)
-        flips = int(((changed.unsqueeze(-1) >> bits) & 1).sum())
-    return float(-np.expm1(width * np.log1p(-min(flips / max(len(first) * site.units, 1), 1 - 1e-12))))
+        return int(np.bitwise_count(changed.numpy()).sum())
+    bits = torch.arange(8, dtype=torch.uint8, device=changed.device)
+    return int(((changed.unsqueeze(-1) >> bits) & 1).sum())
 
 
 def rows_changed(first: torch.Tensor, second: torch.Tensor) -> int:

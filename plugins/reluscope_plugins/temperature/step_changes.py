@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reluscope.errors import ObservationError
-from reluscope_plugins.temperature.distance import changes
+from reluscope_plugins.temperature.distance import changes, share_of_width
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
@@ -22,12 +22,10 @@ class Distances(NamedTuple):
     Attributes:
         rates: Learning rates `(rate,)`.
         sites: Site to the shares `(rate,)`, NaN where the network leaves the finite numbers.
-        rows: Site to the number of rows.
     """
 
     rates: Array
     sites: dict[str, Array]
-    rows: dict[str, int]
 
     @property
     def mean(self) -> Array:
@@ -37,7 +35,23 @@ class Distances(NamedTuple):
 
 
 class step_changes:
-    """How many rows of each site change their pattern when the optimizer steps at its own rate: exact counts."""
+    """How many rows of each site change their pattern when the optimizer steps at its own rate: exact counts.
+
+    Args:
+        width: Units of the patterns that are asked for: at each site, of so many independent units of which the same
+            share changes, as `ActCooLR` has them by default. 0 takes the site's own patterns.
+
+    Raises:
+        ObservationError: If the width is no integer of at least 0.
+    """
+
+    def __init__(self, *, width: int = 0) -> None:
+        if not isinstance(width, int) or isinstance(width, bool) or width < 0:
+            raise ObservationError(
+                f"width is {width!r}, expected an integer of at least 0; 0 takes the patterns of the network's own "
+                "sites, 64 those that ActCooLR prescribes the temperature of"
+            )
+        self.width = width
 
     def measure(self, observation: Observation) -> State:
         """Count one batch.
@@ -46,7 +60,8 @@ class step_changes:
             observation: One batch, with the optimizer's step.
 
         Returns:
-            Rates, whether the network overflowed at them, and for each site the rows that changed and all rows.
+            Rates, whether the network overflowed at them, and for each site the rows that changed and all rows; with a
+            width the units of all rows in place of the rows.
         """
         return self._counted(observation, np.array([observation.step.rate]))
 
@@ -87,11 +102,13 @@ class step_changes:
             The shares.
         """
         missing = np.where(state["overflows"] > 0, np.nan, 1.0)
-        shares = {site: missing * changed / rows for site, (changed, rows) in state["sites"].items() if rows}
-        return Distances(state["rates"], shares, {site: rows for site, (_, rows) in state["sites"].items() if rows})
+        shares = {site: missing * changed / size for site, (changed, size) in state["sites"].items() if size}
+        if self.width:
+            shares = {site: share_of_width(share, self.width) for site, share in shares.items()}
+        return Distances(state["rates"], shares)
 
     def _counted(self, observation: Observation, rates: Array) -> State:
-        found, overflows = changes(observation, observation.step, rates.tolist())
+        found, overflows = changes(observation, observation.step, rates.tolist(), units=self.width > 0)
         return {"rates": rates, "overflows": overflows, "sites": {site: list(pair) for site, pair in found.items()}}
 
 
@@ -102,12 +119,17 @@ class rate_changes(step_changes):
         low: Least learning rate.
         high: Greatest.
         rates: How many, evenly on a logarithmic scale.
+        width: As `step_changes` has it.
+
+    Raises:
+        ObservationError: If the rates do not rise, or are fewer than two, or the width is no integer of at least 0.
 
     References:
         Hartmann 2025, section 3.2.3: 50 rates from 1e-4 to 1e2.
     """
 
-    def __init__(self, *, low: float = 1e-4, high: float = 1e2, rates: int = 50) -> None:
+    def __init__(self, *, low: float = 1e-4, high: float = 1e2, rates: int = 50, width: int = 0) -> None:
+        super().__init__(width=width)
         if not 0 < low < high or rates < 2:
             raise ObservationError(
                 f"low is {low!r}, high {high!r} and rates {rates!r}, expected 0 < low < high and at least 2 rates"

@@ -11,6 +11,7 @@ import reluscope as rs
 from reluscope.errors import ObservationError
 from reluscope.testing import check_metric
 from reluscope_plugins import temperature
+from reluscope_plugins.schedulers import ActCooLR
 from reluscope_plugins.temperature.distance import pattern_distances
 from reluscope_plugins.temperature.step_changes import step_changes
 
@@ -58,12 +59,16 @@ def test_they_are_the_distance_at_the_rate_in_force(lab):
     assert np.isclose(dataset.mean_pattern_temperature.item(), -np.log2(1 - shares.mean()), rtol=1e-12)
 
 
-def test_batches_add_up_to_the_whole(lab):
+@pytest.mark.parametrize("width", [0, 64])
+def test_batches_add_up_to_the_whole(width, lab):
     model, x, step = prepared()
-    whole = rs.measure(model, [x], NAMES, lab=lab, step=step)
-    parts = rs.measure(model, [x[:7], x[7:8], x[8:]], NAMES, lab=lab, step=step)
+    chosen = [lab.metrics[name].bind(width=width) for name in NAMES]
+    whole = rs.measure(model, [x], chosen, lab=lab, step=step)
+    parts = rs.measure(model, [x[:7], x[7:8], x[8:]], chosen, lab=lab, step=step)
     for name in NAMES:
         assert np.array_equal(whole[name].values, parts[name].values), name
+    if width:
+        return
     weighted = sum(
         len(part) * pattern_distances(model.eval(), part, step, [0.02]).values[0] for part in (x[:7], x[7:8], x[8:])
     )
@@ -125,3 +130,79 @@ def test_states_of_different_rates_do_not_merge():
         states.append(step_changes().measure(rs.observe(model.eval(), x, patterns_only=True, step=step)))
     with pytest.raises(ObservationError, match=r"counts at learning rates \[0\.1\] and \[0\.2\]"):
         step_changes().merge(*states)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_laws_at_a_width(name, lab):
+    check_metric(lab.metrics[name].bind(width=64), lab=lab)
+
+
+def bent() -> nn.Module:
+    """Sites of two and three states, of positions, and of a width that fills no byte."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.ReLU(), nn.Conv2d(3, 5, 2), nn.ReLU6(), nn.Flatten(), nn.Linear(20, 11), nn.Hardtanh(),
+        nn.Linear(11, 2),
+    ).double()  # fmt: skip
+    with torch.no_grad():
+        model[5].weight *= 4  # so that the last site has units in all three states
+    return model
+
+
+@pytest.mark.parametrize("width", [1, 5, 64])
+def test_patterns_of_a_width_are_those_of_independent_units(width, lab):
+    model = bent()
+    x = 3 * torch.randn(40, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (4 * model(x)).square().mean().backward()
+    step = rs.OptimizerStep(torch.optim.SGD(model.parameters(), lr=0.02))
+    before = rs.observe(model, x)
+    with step.taken(0.02):
+        after = rs.observe(model, x)
+    flipped = [(before.pattern[site] != after.pattern[site]).double().mean().item() for site in before.sites]
+    shares = np.array([1 - (1 - share) ** width for share in flipped])
+    assert all(0 < share < 1 for share in flipped)
+    found = rs.measure(model, [x[:15], x[15:]], [lab.metrics[name].bind(width=width) for name in NAMES], step=step)
+    assert found.site.values.tolist() == ["1#0", "3#0", "6#0"]
+    np.testing.assert_allclose(found.pattern_distance, shares, rtol=1e-12)
+    np.testing.assert_allclose(found.mean_pattern_distance, shares.mean(), rtol=1e-12)
+    np.testing.assert_allclose(found.pattern_temperature, -np.log2(1 - shares), rtol=1e-9)
+    np.testing.assert_allclose(found.mean_pattern_temperature, -np.log2(1 - shares.mean()), rtol=1e-9)
+
+
+@pytest.mark.parametrize("width", [0, 64])
+def test_it_is_what_the_scheduler_measures(width, lab):
+    model = bent()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    scheduler = ActCooLR(optimizer, model, 20, width=width, samples=32, every=1)
+    entry = lab.metrics["mean_pattern_distance"].bind(width=width)
+    generator = torch.Generator().manual_seed(1)
+    compared = []
+    for _ in range(12):
+        x = torch.randn(40, 1, 4, 4, generator=generator, dtype=torch.float64)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), (x.sum((1, 2, 3)) > 0).long()).backward()
+        found = rs.measure(model, [x[:32]], entry, lab=lab, step=rs.OptimizerStep(optimizer), training=True)
+        optimizer.step()
+        probes = scheduler.probes
+        scheduler.step(x)
+        if scheduler.probes > probes:
+            compared.append((scheduler.measured[0], found.mean_pattern_distance.item()))
+    assert len(compared) >= 5
+    assert len(set(compared)) >= 5
+    for measured, expected in compared:
+        assert measured == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("width", [-1, 2.0, "64", True])
+def test_a_width_that_is_none(width, lab):
+    model, x, step = prepared()
+    with pytest.raises(ObservationError, match=rf"width is {width!r}, expected an integer of at least 0"):
+        rs.measure(model, [x], lab.metrics["mean_pattern_temperature"].bind(width=width), lab=lab, step=step)
+
+
+def test_sensitivity_at_a_width_has_the_same_at_the_rate_in_force(lab):
+    model, x, step = prepared()
+    entry = lab.metrics["learning_rate_sensitivity"].bind(low=0.02, high=1.0, rates=2, width=64)
+    found = rs.measure(model, [x], [entry, lab.metrics["pattern_distance"].bind(width=64)], lab=lab, step=step)
+    assert np.array_equal(found.learning_rate_sensitivity.values[0], found.pattern_distance.values)
+    assert (found.pattern_distance > 0).all()

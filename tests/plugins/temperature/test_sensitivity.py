@@ -30,7 +30,7 @@ def shares(**sites: TransitionModel | np.ndarray) -> Distances:
     values = {
         site: model.probability(RATES) if isinstance(model, TransitionModel) else model for site, model in sites.items()
     }
-    return Distances(RATES, values, dict.fromkeys(sites, 100))
+    return Distances(RATES, values)
 
 
 def network() -> tuple[nn.Module, torch.optim.Optimizer, torch.Tensor, torch.Tensor]:
