@@ -42,6 +42,72 @@ def positive(scheduler: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def whole(scheduler: str, name: str, value: Any, least: int) -> int:
+    """Check an integer.
+
+    Args:
+        scheduler: Name of the schedule, for the message.
+        name: Name of the parameter.
+        value: What was got.
+        least: The smallest that is allowed.
+
+    Returns:
+        The integer.
+
+    Raises:
+        RecipeError: If it is no integer, or a smaller one.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise RecipeError(f"scheduler {scheduler!r}: {name} is {value!r}, expected an integer of at least {least}")
+    return value
+
+
+def check_class(scheduler: str, name: str, value: Any, expected: type, what: str) -> None:
+    """Check of what class an argument is.
+
+    Args:
+        scheduler: Name of the schedule, for the message.
+        name: Name of the parameter.
+        value: What was got.
+        expected: The class.
+        what: What to give, for the message.
+
+    Raises:
+        RecipeError: If it is of another class.
+
+    Example:
+        >>> check_class("actcoolr", "per_group", "no", bool, "true or false")
+        Traceback (most recent call last):
+        ...
+        reluscope.errors.RecipeError: scheduler 'actcoolr': per_group is of class str, expected bool; give true or false
+    """
+    if not isinstance(value, expected):
+        raise RecipeError(
+            f"scheduler {scheduler!r}: {name} is of class {type(value).__name__}, expected {expected.__name__}; give "
+            f"{what}"
+        )
+
+
+def check_state(scheduler: str, state: Mapping[str, Any], expected: set[str]) -> None:
+    """Check that a state is one of this schedule.
+
+    Args:
+        scheduler: Name of the schedule, for the message.
+        state: What was got.
+        expected: The keys that it has.
+
+    Raises:
+        RecipeError: If keys are missing, or others are there.
+    """
+    missing, unknown = sorted(expected - {*state}), sorted({*map(str, state)} - expected)
+    if missing or unknown:
+        found = [f"without {missing}"] * bool(missing) + [f"with the unknown keys {unknown}"] * bool(unknown)
+        raise RecipeError(
+            f"scheduler {scheduler!r}: a state {' and '.join(found)}, expected what its own state_dict gives; load a "
+            "state that this version of the scheduler saved"
+        )
+
+
 def check_total_steps(scheduler: str, total_steps: Any) -> int:
     """Check the length of the training.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from reluscope import random_state
@@ -14,6 +15,9 @@ from reluscope.errors import NotFiniteError, ObservationError
 from reluscope.inputs import Arguments, unwrap
 from reluscope.recorder import Capture, Recorder
 from reluscope.site_tensors import captured_packed, described
+from reluscope_plugins.schedulers.batches import running_the_network
+from reluscope_plugins.schedulers.group_sites import Tracks
+from reluscope_plugins.schedulers.ranks import Array
 from reluscope_plugins.temperature.distance import check_same_shape, share_changed
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ class TakenStep:
         with torch.no_grad():
             self._kept = {p: _copied(p, self._kept.get(p)) for p in moving}
 
-    def changes(self, model: nn.Module, batch: Input, width: int = 0) -> dict[str, tuple[float, int, str]]:
+    def changes(self, model: nn.Module, batch: Input, width: int = 0) -> dict[str, tuple[float, float, str]]:
         """Compare the patterns before the step with those now; the network is left as it is.
 
         Both passes draw the same random numbers, and start from the same buffers.
@@ -54,11 +58,13 @@ class TakenStep:
             width: As `reluscope_plugins.temperature.distance.share_changed` takes it.
 
         Returns:
-            Site to the share of rows that changed, the number of rows, and `Site.after`.
+            Site to the share of patterns that changed, the number of patterns, and `Site.after`. With a width, n rows
+            of m units make n m / width patterns.
 
         Raises:
             NotFiniteError: If a pre-activation is not finite.
-            ObservationError: If the network calls other activations after the step, or at other shapes.
+            ObservationError: If the network cannot be run on the batch, or calls other activations after the step, or
+                at other shapes.
         """
         network, arguments = unwrap(model), Arguments.of(batch)
         with _untouched(network, self._kept) as again:
@@ -78,8 +84,28 @@ class TakenStep:
             first, second = (captured_packed(captures, arguments.samples, name) for captures in (before, after))
             site = described(capture, arguments.samples)
             check_same_shape(site, described(after[name], arguments.samples))
-            found[name] = (share_changed(first, second, site, width), len(first), capture.after)
+            patterns = len(first) * site.units / width if width else float(len(first))
+            found[name] = (share_changed(first, second, site, width), patterns, capture.after)
         return found
+
+    def shares(self, model: nn.Module, batch: Input, tracks: Tracks, width: int) -> Array:
+        """Average the changes over the sites of each track.
+
+        Args:
+            model: The network, after the step.
+            batch: A batch.
+            tracks: What parts the sites.
+            width: As `reluscope_plugins.temperature.distance.share_changed` takes it.
+
+        Returns:
+            Mean share of changed patterns, and number of patterns of all sites `(track, 2)`; NaN and 0 without sites.
+        """
+        found = self.changes(model, batch, width)
+        table = []
+        for sites in tracks({site: after for site, (_, _, after) in found.items()}):
+            mean = np.mean([found[site][0] for site in sites]) if sites else np.nan
+            table.append((mean, sum(found[site][1] for site in sites)))
+        return np.array(table)
 
     # A pass writes into what is kept, if into any weights: never into those in force.
     def _look(self, network: nn.Module, arguments: Arguments) -> Mapping[str, Capture]:
@@ -89,7 +115,7 @@ class TakenStep:
         try:
             for parameter, kept in self._kept.items():
                 parameter.data = kept
-            with conditions(network, graph=False), recorder.listening(network):
+            with running_the_network(), conditions(network, graph=False), recorder.listening(network):
                 network(*args, **kwargs)
         finally:
             for parameter, storage in storages.items():

@@ -1,0 +1,97 @@
+"""ActCooLR's state: interrupted trainings end as if they had not been, and states of others are refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import reluscope as rs
+from reluscope import random_state
+from reluscope.context import Context, Interrupted
+from reluscope.errors import RecipeError
+from reluscope_plugins.schedulers import ActCooLR
+
+
+@pytest.mark.parametrize("per_group", [False, True])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_resumed_at_any_step_it_ends_as_if_never_interrupted(nets: SimpleNamespace, name: str, per_group: bool) -> None:
+    def start(lr: float) -> tuple[nn.Module, torch.optim.Optimizer, ActCooLR]:
+        model = nets.Tied()
+        optimizer = nets.optimizers[name](nets.groups_of(model, lr), lr)
+        return model, optimizer, ActCooLR(optimizer, model, 20, t_start=1.5, every=4, per_group=per_group)
+
+    torch.manual_seed(0)
+    whole = start(0.01)
+    saved, rates = [], []
+    for step in range(20):
+        file = io.BytesIO()
+        torch.save([*(one.state_dict() for one in whole), random_state.capture()], file)
+        saved.append(file.getvalue())
+        rates.append(nets.take(*whole, step))
+    measured = whole[2].probes
+    for begin in range(1, 20):
+        torch.manual_seed(5)
+        again = start(0.5)
+        *states, randomness = torch.load(io.BytesIO(saved[begin]), weights_only=True)
+        for one, state in zip(again, states, strict=True):
+            one.load_state_dict(state)
+        random_state.restore(randomness)
+        assert [nets.take(*again, step) for step in range(begin, 20)] == rates[begin:]
+        assert nets.same(again[0].state_dict(), whole[0].state_dict())
+        assert nets.same(again[1].state_dict(), whole[1].state_dict())
+        assert again[2].probes == measured
+
+
+def test_a_state_of_other_groups_is_refused(nets: SimpleNamespace) -> None:
+    model = nets.Tied()
+    state = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.1), model, 5).state_dict()
+    other = ActCooLR(torch.optim.SGD(nets.groups_of(model, 0.1)), model, 5)
+    with pytest.raises(RecipeError, match="a state of 1 parameter groups, expected 2"):
+        other.load_state_dict(state)
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    return {
+        "title": "A training",
+        "procedure": "train",
+        "epochs": 3,
+        "batch_size": 300,
+        "flush_seconds": 0.0,
+        "dataset": {"name": "digits"},
+        "architecture": {"name": "mlp", "widths": [64, 32, 10]},
+        "optimizer": {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5},
+        "scheduler": {"name": "actcoolr", "t_start": 1.0, "every": 4},
+        **changes,
+    }
+
+
+def test_in_a_recipe_and_resumed_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = rs.Lab()
+    expected = rs.run(table(), lab=lab)
+    rates = expected["step"]["rate"].values
+    assert rates.shape == (15,)
+    assert rates[0] == pytest.approx(0.01)
+    assert len(np.unique(rates)) == 15
+    checkpoint, left = Context.checkpoint, [7]
+
+    def interrupted(context: Context, state: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        checkpoint(context, state)
+
+    monkeypatch.setattr(Context, "checkpoint", interrupted)
+    with pytest.raises(Interrupted):
+        rs.run(table(), lab=lab, out=tmp_path / "run.nc")
+    resumed = rs.run(table(), lab=lab, out=tmp_path / "run.nc", resume=True)
+    for group in ("step", "epoch"):
+        assert resumed[group].to_dataset().equals(expected[group].to_dataset())
