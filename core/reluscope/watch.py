@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from torch import nn
+from torch.optim import Optimizer
 
 from reluscope.cadence import Cadence
 from reluscope.entries import Metric
 from reluscope.errors import ObservationError
 from reluscope.joining import Increment, join
 from reluscope.lab import Lab
-from reluscope.measurement import resolve
+from reluscope.measurement import resolve, with_brought
+from reluscope.optimizer_step import OptimizerStep
 from reluscope.series import Series
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
     from reluscope.archive import ArchiveWriter
 
 GROUP = "watch"
@@ -32,6 +36,10 @@ class Watch:
     buffers, gradients, modes and the global random state are as before after each measurement, so training takes the
     same path, bit for bit, as without.
 
+    Where a metric looks at the optimizer's next step, all are measured as late as that: when `optimizer.step()` is
+    called, before it is taken, with the gradients at hand. Those that look at the step then see the network in the mode
+    that it is in. What would be measured after the last step has no next one, and is left out.
+
     Args:
         model: The network.
         metrics: Names or entries.
@@ -40,9 +48,12 @@ class Watch:
         archive: File to write, `"run.nc"`; each measurement is on disk before training goes on. None keeps the
             measurements in memory only.
         lab: Where names are looked up; None takes all that is installed.
+        optimizer: For metrics that look at its next step; any but LBFGS, whose `step` is called inside the watch
+            without a closure.
 
     Raises:
-        ObservationError: If the data can be iterated only once, or a metric looks at a step of the optimizer.
+        ObservationError: If the data can be iterated only once, or a metric looks at the optimizer's next step and no
+            optimizer was passed.
 
     Example:
         >>> import torch
@@ -65,6 +76,7 @@ class Watch:
         *,
         archive: str | Path | None = None,
         lab: Lab | None = None,
+        optimizer: Optimizer | None = None,
     ) -> None:
         if isinstance(data, Iterator):  # not iter(data) is data: a DataLoader would draw a seed for its workers
             raise ObservationError(
@@ -77,32 +89,39 @@ class Watch:
         self._cadence = Cadence.parse(every)
         self._lab = Lab() if lab is None else lab
         self._metrics = resolve(metrics, self._lab)
-        stepping = next((metric.name for metric in self._metrics if "step" in metric.needs), "")
-        if stepping:
+        stepping = with_brought([metric for metric in self._metrics if "step" in metric.needs])
+        if stepping and not isinstance(optimizer, Optimizer):
+            got = "got none" if optimizer is None else f"got {type(optimizer).__name__}"
             raise ObservationError(
-                f"watch: metric {stepping!r} looks at the optimizer's next step, which Watch does not see; between "
-                "loss.backward() and optimizer.step() call reluscope.measure(model, [(x, y)], "
-                f"{stepping!r}, step=reluscope.OptimizerStep(optimizer), training=True)"
+                f"watch: metric {stepping[0].name!r} looks at the optimizer's next step, but {got}, expected a "
+                "torch.optim.Optimizer; pass Watch(..., optimizer=optimizer), of what wraps one the one inside"
             )
-        self._series = Series(self._metrics, lab=self._lab)
-        self._kept: dict[str, list[xr.Dataset]] = {name: [] for name in self._series.keeps}
+        self._optimizer = optimizer if stepping else None
+        later = {metric.name for metric in stepping}
+        plain = [metric for metric in self._metrics if metric.name not in later]
+        self._series = Series(plain, lab=self._lab)
+        self._of_step = Series(stepping, lab=self._lab)
+        self._kept: dict[str, list[xr.Dataset]] = {name: [] for name in (*self._series.keeps, *self._of_step.keeps)}
         self._data = data
         self._path = None if archive is None else Path(archive)
         self._writer: ArchiveWriter | None = None
         self._measured: list[xr.Dataset] = []
         self._open = False
+        self._due = False
+        self._hook: RemovableHandle | None = None
 
     def __enter__(self) -> Watch:
         if self._measured:
             raise ObservationError("watch: entered a second time, expected once; make a new Watch for a new run")
-        first = self._measure()  # before the archive is begun, so that data that do not fit leave no file behind
-        if self._path is not None:
-            self._writer = self._make_writer(self._path)
-        try:
-            self._keep(first)
-        except BaseException:
-            self._close()
-            raise
+        if self._optimizer is not None:
+            self._due = True
+            self._hook = self._optimizer.register_step_pre_hook(self._before_step)
+        else:
+            try:
+                self._keep(self._measure())
+            except BaseException:
+                self._close()
+                raise
         self._open = True
         return self
 
@@ -110,6 +129,15 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
+        if self._hook is not None:
+            self._hook.remove()
+        if not self._measured:
+            if error is not None:
+                return
+            raise ObservationError(
+                f"watch: no step of the {type(self._optimizer).__name__} that was passed was taken, so nothing was "
+                "measured; pass the optimizer that the loop steps"
+            )
         # the loop's own error is the one to be seen; another is noted on it
         try:
             if self._kept:
@@ -144,7 +172,7 @@ class Watch:
         self._check_open("step")
         self.steps += 1
         if self._cadence.due(epoch=None, step=self.steps):
-            self._keep(self._measure())
+            self._now_or_before_next_step()
 
     def epoch(self) -> None:
         """Mark the end of an epoch; measure if it is time.
@@ -156,12 +184,12 @@ class Watch:
         self.epochs += 1
         if not self._cadence.due(epoch=self.epochs, step=self.steps):
             return
-        if int(self._measured[-1]["step"][-1]) == self.steps:
+        if self._measured and int(self._measured[-1]["step"][-1]) == self.steps:
             raise ObservationError(
                 f"watch: end of epoch {self.epochs}, but no step since the last measurement at step {self.steps}; call "
                 "watch.step() after each optimizer.step(), or the measurements have no place on the axis of steps"
             )
-        self._keep(self._measure())
+        self._now_or_before_next_step()
 
     @property
     def dataset(self) -> xr.Dataset:
@@ -171,7 +199,10 @@ class Watch:
             ObservationError: If nothing was measured yet.
         """
         if not self._measured:
-            raise ObservationError("watch: nothing was measured yet; use it as a context manager: with Watch(...) as w")
+            raise ObservationError(
+                "watch: nothing was measured yet; use it as a context manager, with Watch(...) as watch, and where a "
+                "metric looks at the optimizer's next step, call optimizer.step() inside"
+            )
         if len(self._measured) > 1:  # joined once, not at every question
             joined = xr.concat(
                 self._measured,
@@ -185,14 +216,45 @@ class Watch:
             self._measured = [joined.assign_attrs(self._measured[-1].attrs)]
         return self._measured[0].copy(deep=True)
 
+    def _now_or_before_next_step(self) -> None:
+        if self._optimizer is not None:
+            self._due = True
+        else:
+            self._keep(self._measure())
+
+    # Called by the optimizer: only now are the gradients of the step known.
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._due:
+            return
+        if args[1:2] not in ((), (None,)) or kwargs.get("closure") is not None:
+            raise ObservationError(
+                f"watch, step {self.steps}: optimizer.step() got a closure, so the gradients of the step are not known "
+                "before it; call loss.backward() first, and optimizer.step() without a closure"
+            )
+        # a fused optimizer is called even where the loss scaling overflowed, and skips the step by itself
+        if float(getattr(optimizer, "found_inf", None) or 0):
+            return
+        self._due = False
+        self._keep(self._measure())
+
     def _measure(self) -> xr.Dataset:
+        parts: list[xr.Dataset] = []
         try:
-            dataset, kept = self._series.measure(self._model, self._data)
+            if self._series.metrics:
+                parts.append(self._measured_by(self._series))
+            if self._optimizer is not None:
+                step = OptimizerStep(self._optimizer)
+                mode = None  # as the network is: parts of it may not be trained
+                parts.append(self._measured_by(self._of_step, training=mode, step=step))
         except ObservationError as error:
             raise ObservationError(f"watch, step {self.steps}: {error}") from error
+        return self._dated(xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts"))
+
+    def _measured_by(self, series: Series, **options: Any) -> xr.Dataset:
+        dataset, kept = series.measure(self._model, self._data, **options)
         for name, table in kept.items():
             self._kept[name].append(self._dated(table))
-        return self._dated(dataset)
+        return dataset
 
     def _dated(self, dataset: xr.Dataset) -> xr.Dataset:
         dataset = dataset.expand_dims(step=[self.steps])
@@ -204,6 +266,8 @@ class Watch:
     def _keep(self, dataset: xr.Dataset) -> None:
         if self._measured:
             self._check_layout(dataset)
+        elif self._path is not None:  # not before, so that data that do not fit leave no file behind
+            self._writer = self._make_writer(self._path)
         self._measured.append(dataset)
         if self._writer is not None:
             self._writer.append(GROUP, dataset)
@@ -212,7 +276,9 @@ class Watch:
             self._writer.flush()
 
     def _compare_with_last(self) -> None:
-        compared = self._series.compared_with_last({name: self._tables(name) for name in self._kept}, "step")
+        tables = {name: self._tables(name) for name in self._kept}
+        found = [series.compared_with_last(tables, "step") for series in (self._series, self._of_step) if series.keeps]
+        compared = xr.merge(found, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
         joined = self.dataset
         self._measured = [joined.assign(compared.data_vars)]
         if self._writer is not None:

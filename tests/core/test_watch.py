@@ -24,9 +24,11 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler, Subset, Tenso
 
 import reluscope as rs
 from reluscope.errors import ArchiveError, ObservationError, RecipeError
-from reluscope_plugins import geometry, patterns, performance
+from reluscope_plugins import geometry, patterns, performance, temperature
+from reluscope_plugins.temperature.distance import pattern_distances
 
 LAB = rs.Lab(plugins=[patterns, geometry, performance])
+STEP_LAB = rs.Lab(plugins=[patterns, performance, temperature])
 METRICS = ["firing_rate", "dead_units", "affine_rank", "loss", "accuracy"]
 
 
@@ -537,7 +539,205 @@ def test_a_network_that_changes_under_a_comparison_is_refused() -> None:
             watch.step()
 
 
+OF_STEP = ["pattern_distance", "mean_pattern_temperature", "divergence_warning", "loss", "firing_rate"]
+
+
+def step_train(
+    kind: type[torch.optim.Optimizer],
+    watcher: Callable[[nn.Module, Any, torch.optim.Optimizer], rs.Watch] | None,
+    before_step: Callable[[int, nn.Module, torch.optim.Optimizer], None] = lambda *_: None,
+) -> dict[str, Any]:
+    """Train with dropout, batch normalisation, shuffling and a schedule, two steps an epoch for three epochs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = network()
+        optimizer = kind(model.parameters(), lr=0.05, weight_decay=0.01)  # type: ignore[call-arg]
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        loader: DataLoader[Any] = DataLoader(data(), batch_size=6, shuffle=True)
+        trace: list[Any] = []
+
+        def loop(watch: rs.Watch | None) -> None:
+            for _ in range(3):
+                for x, y in loader:
+                    optimizer.zero_grad()
+                    loss = functional.cross_entropy(model(x), y)
+                    loss.backward()
+                    before_step(len(trace), model, optimizer)
+                    optimizer.step()
+                    scheduler.step()
+                    if watch:
+                        watch.step()
+                    trace.append((loss.item(), [p.grad.tolist() for p in model.parameters()], model.training))
+                if watch:
+                    watch.epoch()
+
+        dataset = None
+        if watcher is None:
+            loop(None)
+        else:
+            with watcher(model, loader, optimizer) as watch:
+                loop(watch)
+            dataset = watch.dataset
+        assert not optimizer._optimizer_step_pre_hooks
+        state = {name: value.tolist() for name, value in model.state_dict().items()}
+        kept = [
+            {key: value.tolist() if isinstance(value, Tensor) else value for key, value in one.items()}
+            for one in optimizer.state_dict()["state"].values()
+        ]
+        rng = torch.get_rng_state().tolist()
+        return {"trace": trace, "state": state, "optimizer": kept, "rng": rng, "dataset": dataset}
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Rprop])
+@pytest.mark.parametrize("every", [1, 2, "1 epoch", "steps 0, 3 and epochs 1, 2"])
+def test_watching_the_optimizers_steps_leaves_training_as_it_is(
+    kind: type[torch.optim.Optimizer], every: int | str, tmp_path: Path
+) -> None:
+    def watcher(model: nn.Module, loader: Any, optimizer: torch.optim.Optimizer) -> rs.Watch:
+        path = tmp_path / "run.nc"
+        return rs.Watch(model, OF_STEP, loader, every=every, lab=STEP_LAB, archive=path, optimizer=optimizer)
+
+    def plain(model: nn.Module, **settings: Any) -> torch.optim.Optimizer:
+        settings.pop("weight_decay") if kind is torch.optim.Rprop else None
+        return kind(model, **settings)
+
+    without, watched = step_train(plain, None), step_train(plain, watcher)  # type: ignore[arg-type]
+    for part in ("trace", "state", "optimizer", "rng"):
+        assert watched[part] == without[part]
+    dataset = watched["dataset"]
+    steps = {1: [0, 1, 2, 3, 4, 5], 2: [0, 2, 4], "1 epoch": [0, 2, 4]}.get(every, [0, 2, 3, 4])
+    assert dataset.step.values.tolist() == steps  # after the last step there is no next one
+    assert dataset.epoch.values.tolist() == [step // 2 for step in steps]
+    assert set(OF_STEP) <= set(dataset.data_vars)
+    archived = rs.open_archive(tmp_path / "run.nc", verify=True)["watch"].to_dataset()
+    for name in OF_STEP:
+        xr.testing.assert_equal(archived[name].drop_vars("epoch"), dataset[name].drop_vars("epoch"))
+
+
+def test_watched_steps_are_those_of_the_optimizer() -> None:
+    source = [tuple(data()[:])]
+    expected: list[xr.Dataset] = []
+
+    def before_step(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if step % 2 == 0:
+            taken = rs.OptimizerStep(optimizer)
+            found = rs.measure(model, source, OF_STEP[:2], lab=STEP_LAB, step=taken, training=True)
+            plain = rs.measure(model, source, OF_STEP[-2:], lab=STEP_LAB)
+            expected.append(found.assign(plain.data_vars))
+
+    def watcher(model: nn.Module, _: Any, optimizer: torch.optim.Optimizer) -> rs.Watch:
+        return rs.Watch(model, OF_STEP, source, every=2, lab=STEP_LAB, optimizer=optimizer)
+
+    dataset = step_train(torch.optim.SGD, watcher, before_step)["dataset"]
+    assert len(expected) == dataset.sizes["step"] == 3
+    for index, one in enumerate(expected):
+        for name in (*OF_STEP[:2], *OF_STEP[-2:]):
+            xr.testing.assert_equal(dataset[name][index].drop_vars(["step", "epoch"]), one[name])
+    assert len(set(dataset.pattern_distance.values[:, 0])) > 1
+
+
+def test_a_part_that_is_not_trained_stays_in_its_mode() -> None:
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    norm = model[1]
+    x, y = data()[:]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    functional.cross_entropy(model.eval()(x), y).backward()
+    step = rs.OptimizerStep(optimizer)
+    expected = []
+    for mode in (True, False):
+        norm.train(mode)
+        with step.taken(0.0):
+            expected.append(pattern_distances(model, x, step, [0.3]).values[0].tolist())
+    assert expected[0] != expected[1]
+    model.train()
+    norm.eval()
+    with rs.Watch(model, "pattern_distance", [(x, y)], lab=STEP_LAB, optimizer=optimizer) as watch:
+        optimizer.step()
+    assert watch.dataset.pattern_distance.values[0].tolist() == expected[1]
+    assert [module.training for module in model] == [True, False, True, True]
+
+
+def test_moments_of_steps_and_of_patterns_are_compared_side_by_side() -> None:
+    metrics = [*PATTERNS, "pattern_distance"]
+
+    def watcher(model: nn.Module, _: Any, optimizer: torch.optim.Optimizer) -> rs.Watch:
+        return rs.Watch(model, metrics, [tuple(data()[:])], every=1, lab=STEP_LAB, optimizer=optimizer)
+
+    dataset = step_train(torch.optim.SGD, watcher)["dataset"]
+    assert dataset.sizes["step"] == 6
+    assert (dataset.pattern_jaccard_last[-1] == 1).all()
+    assert (dataset.pattern_jaccard_last[0] < 1).any()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_scaled_losses(fused: bool) -> None:
+    """A step that the scaler skips is not measured, and the scale is no part of the step."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = network().eval()
+    x, y = data()[:]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    functional.cross_entropy(model(x), y).backward()
+    expected = rs.measure(model, [x], "pattern_distance", lab=STEP_LAB, step=rs.OptimizerStep(optimizer))
+    with rs.Watch(model, "pattern_distance", [x], every=1, lab=STEP_LAB, optimizer=optimizer) as watch:
+        for factor in (torch.inf, 1.0):
+            optimizer.zero_grad()
+            scaler.scale(functional.cross_entropy(model(x), y) * factor).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            watch.step()
+    assert watch.dataset.step.values.tolist() == [1]
+    np.testing.assert_array_equal(watch.dataset.pattern_distance[0], expected.pattern_distance)
+    assert (expected.pattern_distance > 0).any()
+
+
 def test_a_metric_of_the_optimizers_step_is_refused_with_what_to_do() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    with pytest.raises(ObservationError, match=r"'pattern_distance' looks at the optimizer's next step.*measure"):
-        rs.Watch(model, ["pattern_distance"], [torch.ones(4, 2)])
+    for optimizer, got in ((None, "none"), ("sgd", "str")):
+        message = rf"'pattern_distance' looks at the optimizer's next step, but got {got}.*optimizer=optimizer"
+        with pytest.raises(ObservationError, match=message):
+            rs.Watch(model, ["pattern_distance"], [torch.ones(4, 2)], optimizer=optimizer)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_watched_of_an_optimizer_is_said() -> None:
+    model, x = network(), data()[:][0]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    lbfgs = torch.optim.LBFGS(model.parameters())
+
+    def watch(one: torch.optim.Optimizer) -> rs.Watch:
+        return rs.Watch(model, "pattern_distance", [x], lab=STEP_LAB, optimizer=one)
+
+    def closure() -> float:
+        return float(model(x).square().mean())
+
+    with pytest.raises(ObservationError, match=r"watch, step 0: optimizer.step\(\) got a closure"), watch(optimizer):
+        optimizer.step(closure)
+    with pytest.raises(ObservationError, match=r"step 0: .*closure"), watch(lbfgs):
+        lbfgs.step(closure)
+    with pytest.raises(ObservationError, match=r"step 0: no parameter .* has a gradient"), watch(optimizer):
+        optimizer.step()
+    with pytest.raises(ObservationError, match=r"no step of the SGD .* nothing was measured"), watch(optimizer):
+        pass
+    with pytest.raises(ZeroDivisionError, match="mine"), watch(optimizer):
+        raise ZeroDivisionError("mine")
+    assert not optimizer._optimizer_step_pre_hooks
+    model(x).square().mean().backward()
+    uncounted = rs.Watch(model, "pattern_distance", [x], "1 epoch", lab=STEP_LAB, optimizer=optimizer)
+    with uncounted:
+        optimizer.step()
+        with pytest.raises(ObservationError, match=r"no step since the last.*call watch.step\(\)"):
+            uncounted.epoch()
+
+
+def test_an_optimizer_that_no_metric_looks_at_changes_nothing() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with rs.Watch(model, "loss", [tuple(data()[:])], every=1, lab=LAB, optimizer=optimizer) as watch:
+        assert not optimizer._optimizer_step_pre_hooks
+        watch.step()
+    assert watch.dataset.step.values.tolist() == [0, 1]
