@@ -198,8 +198,8 @@ class ActCooLR(LRScheduler):
                 dict of keyword arguments, samples first.
 
         Raises:
-            ObservationError: If there is no batch, or the network cannot be run on it; the scheduler is then as it
-                was, and can be stepped with another batch.
+            ObservationError: If there is no batch, or the network cannot be run on it; then `step` can be called again
+                with the right one, and in the second case it is the optimizer's next step that is measured.
             RecipeError: If there are more steps than the schedule was built for.
             Diverged: If gradients, or the network's values, leave the finite numbers, or no rate reaches the
                 temperature.
@@ -209,13 +209,14 @@ class ActCooLR(LRScheduler):
                 "ActCooLR.step() got no batch, expected the one that the model was given for the loss; call "
                 "scheduler.step(x)"
             )
-        if batch is not None and (self._step is not None or self._measuring):
+        step, measuring, self._step, self._measuring = self._step, self._measuring, None, False
+        if batch is not None and (step is not None or measuring):
             part = first_samples(batch, self.samples)
             try:
-                self._measure(part) if self._step is None else self._fit(part, self._step)
+                self._measure(part) if step is None else self._fit(part, step)
             except NotFiniteError as error:
                 raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
-        self._step, self._measuring, self._waiting = None, False, False
+        self._waiting = False
         super().step()
 
     def target(self, step: int) -> float:

@@ -99,6 +99,7 @@ def check_state(scheduler: str, state: Mapping[str, Any], expected: set[str]) ->
     Raises:
         RecipeError: If keys are missing, or others are there.
     """
+    check_class(scheduler, "state_dict", state, Mapping, "what state_dict gave")
     missing, unknown = sorted(expected - {*state}), sorted({*map(str, state)} - expected)
     if missing or unknown:
         found = [f"without {missing}"] * bool(missing) + [f"with the unknown keys {unknown}"] * bool(unknown)

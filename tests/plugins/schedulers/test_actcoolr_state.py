@@ -59,6 +59,41 @@ def test_a_state_of_other_groups_is_refused(nets: SimpleNamespace) -> None:
         other.load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state, other: {}, r"a state without \['_last_lr', .*'width'\], expected what its own state_dict gives"),
+        (lambda state, other: other, r"without \[.*'mu'.*\] and with the unknown keys \[.*'step_size'\], expected"),
+        (lambda state, other: {key: state[key] for key in state if key != "sigma"}, r"without \['sigma'\], expected"),
+        (lambda state, other: {**state, "spare": 1}, r"a state with the unknown keys \['spare'\], expected"),
+        (lambda state, other: {**state, "t_start": -1}, "t_start is -1, expected a number above 0"),
+        (lambda state, other: None, "state_dict is of class NoneType, expected Mapping"),
+    ],
+)
+def test_a_foreign_state_is_refused_whole(nets: SimpleNamespace, change: Any, words: str) -> None:
+    model = nets.mlp(8, 16, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    other = torch.optim.lr_scheduler.StepLR(torch.optim.SGD(model.parameters(), lr=0.3), 3).state_dict()
+    scheduler = ActCooLR(optimizer, model, 5)
+    for step in range(2):
+        nets.take(model, optimizer, scheduler, step)
+    later = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.4), model, 7, every=3)
+    before = scheduler.state_dict()
+    with pytest.raises(RecipeError, match=words):
+        scheduler.load_state_dict(change(later.state_dict(), other))
+    assert scheduler.state_dict() == before
+    assert optimizer.param_groups[0]["lr"] == before["_last_lr"][0]
+
+
+def test_a_state_brings_its_own_length(nets: SimpleNamespace) -> None:
+    model = nets.mlp(8, 16, 3)
+    state = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.4), model, 7, every=3).state_dict()
+    scheduler = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.1), model, 5)
+    scheduler.load_state_dict(state)
+    assert repr(scheduler.state_dict()) == repr(state)
+    assert (scheduler.curve.total_steps, scheduler.every, scheduler.get_last_lr()) == (7, 3, [0.4])
+
+
 def table(**changes: Any) -> dict[str, Any]:
     return {
         "title": "A training",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import math
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -146,3 +148,21 @@ def test_by_name(nets: SimpleNamespace) -> None:
     assert (scheduler.curve.total_steps, scheduler.curve.gamma, scheduler.per_group) == (7, 2.0, True)
     assert scheduler.get_last_lr() == [0.2]
     assert build.actcoolr(optimizer, total_steps=7, model=model).get_last_lr() == [0.2]
+
+
+def test_an_optimizer_does_not_keep_a_scheduler_that_is_dropped(nets: SimpleNamespace) -> None:
+    model = nets.mlp(8, 16, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    dropped = ActCooLR(optimizer, model, 5)
+    x, y = nets.batch_of(0)
+    nets.backward(model, x, y)
+    optimizer.step()
+    reference = weakref.ref(dropped)
+    del dropped
+    gc.collect()
+    assert reference() is None
+    # its hook neither copies weights nor refuses a closure any more, and a scheduler in its place is called
+    optimizer.step(lambda: torch.zeros(()))
+    scheduler = ActCooLR(optimizer, model, 5)
+    assert nets.take(model, optimizer, scheduler, 1) == 0.01
+    assert scheduler.fits == 1
