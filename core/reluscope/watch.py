@@ -247,7 +247,7 @@ class Watch:
                 mode = None  # as the network is: parts of it may not be trained
                 parts.append(self._measured_by(self._of_step, training=mode, step=step))
         except ObservationError as error:
-            raise ObservationError(f"watch, step {self.steps}: {error}") from error
+            raise type(error)(f"watch, step {self.steps}: {error}") from error
         return self._dated(xr.merge(parts, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts"))
 
     def _measured_by(self, series: Series, **options: Any) -> xr.Dataset:

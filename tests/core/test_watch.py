@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, Sampler, Subset, TensorDataset
 
 import reluscope as rs
-from reluscope.errors import ArchiveError, ObservationError, RecipeError
+from reluscope.errors import ArchiveError, NotFiniteError, ObservationError, RecipeError
 from reluscope_plugins import geometry, patterns, performance, temperature
 from reluscope_plugins.temperature.distance import pattern_distances
 
@@ -650,8 +650,7 @@ def test_a_part_that_is_not_trained_stays_in_its_mode() -> None:
     expected = []
     for mode in (True, False):
         norm.train(mode)
-        with step.taken(0.0):
-            expected.append(pattern_distances(model, x, step, [0.3]).values[0].tolist())
+        expected.append(pattern_distances(model, x, step, [0.3]).values[0].tolist())
     assert expected[0] != expected[1]
     model.train()
     norm.eval()
@@ -726,6 +725,11 @@ def test_what_cannot_be_watched_of_an_optimizer_is_said() -> None:
     with pytest.raises(ZeroDivisionError, match="mine"), watch(optimizer):
         raise ZeroDivisionError("mine")
     assert not optimizer._optimizer_step_pre_hooks
+    model(x).square().mean().backward()
+    model[0].weight.grad[0, 0] = torch.nan  # type: ignore[index,union-attr]
+    with pytest.raises(NotFiniteError, match=r"watch, step 0: the gradient of parameter 0 "), watch(optimizer):
+        optimizer.step()
+    optimizer.zero_grad()
     model(x).square().mean().backward()
     uncounted = rs.Watch(model, "pattern_distance", [x], "1 epoch", lab=STEP_LAB, optimizer=optimizer)
     with uncounted:
