@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ def train(model: nn.Module, part: slice, width: int, wrong_at: int | None = None
 
 def one_of_two(rank: int, folder: Path) -> None:
     torch.distributed.init_process_group(
-        "gloo", init_method=(folder / "rendezvous").as_uri(), rank=rank, world_size=RANKS
+        "gloo",
+        init_method=(folder / "rendezvous").as_uri(),
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(seconds=120),  # where they come to different decisions, each waits for another call
     )
     seen = {}
     for width in (0, 64):
