@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from reluscope.inputs import Input
 
 NAME = "actcoolr"
-SAMPLES, EVERY, WIDTH, MAX_GROWTH = 64, 8, 64, 10.0
+SAMPLES, EVERY, WIDTH, MAX_GROWTH = 64, 8, 64, 1.0
 """Defaults; those of the curve are in `cooling_curve`."""
 RESTLESS = 1.0
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
@@ -49,7 +49,7 @@ SHARE, SPARSER = 100, 8
 _OWN = ("per_group", "samples", "every", "width", "max_growth", "fits", "probes", "interval", "due", "stale", "_ratios")
 _INHERITED = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
 _OF_CURVE = ("total_steps", "t_start", "gamma", "curve", "warmup")
-_OF_TRACKS = {"mu": "mu", "sigma": "sigma", "errors": "errors", "measured": "measured", "limits": "limit"}
+_OF_TRACKS = {"mu": "mu", "sigma": "sigma", "errors": "errors", "measured": "measured", "peaks": "peak"}
 """Keys of a state, and for those of the transitions their attributes."""
 
 
@@ -82,8 +82,8 @@ class ActCooLR(LRScheduler):
         model: The network, wrapped or not; it is measured in the mode that it is in. Data-parallel processes give it
             wrapped.
         total_steps: Number of optimizer steps of the whole training.
-        t_start: Temperature at the start, base 2. At 1 half of the patterns change; if they are of 64 units, that is
-            1.1 % of the units. With `curve="probability"` infinity is allowed.
+        t_start: Temperature at the start, base 2. At 1.6 two thirds of the patterns change; where they are of 64
+            units, that is 1.7 % of the units. With `curve="probability"` infinity is allowed.
         gamma: How the curve bends: above 1 it falls early, below 1 late, for any `curve`.
         curve: `"temperature"`, or `"probability"`, where that falls in place of the temperature, from the probability
             that `t_start` has, or from 0.99 if that is more. The source's own curve of probabilities starts at 0.99:
@@ -94,12 +94,13 @@ class ActCooLR(LRScheduler):
         every: Steps between measurements, at most; where a hundredth of the training is more, that many, up to eight
             times `every`.
         warmup: Share of the training in which the temperature rises; 0 starts at `t_start` at once, as the source.
-        width: Units of a pattern: at each site the temperature is that of patterns of so many independent units, of
-            which the same share changes. 0 takes the site's own patterns, as the source; then the temperature that
-            trains well depends on how wide the layers are.
-        max_growth: How many times the rate that has the start temperature at the first step no rate exceeds. Where a
-            network has learnt its data by heart gradients vanish, and ever greater rates would be needed to change
-            patterns. `math.inf` sets no limit, as the source.
+        width: Units of a pattern: the temperature is that of patterns of so many independent units, of which the same
+            share changes, at the first site, and of $\sqrt{l}$ times fewer at the l-th. 0 takes the sites' own
+            patterns, as the source; then the temperature that trains well depends on how wide the layers are, and how
+            many.
+        max_growth: How many times the highest rate of the warm-up no rate after it exceeds, along a straight line that
+            falls to zero. Where a network has learnt its data gradients vanish, and ever greater rates would be needed
+            to change patterns. `math.inf` sets no limit, as the source, nor does a training without warm-up have one.
 
     Attributes:
         curve: What the temperature follows, a `CoolingCurve`.
@@ -218,6 +219,9 @@ class ActCooLR(LRScheduler):
                 raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
         self._waiting = False
         super().step()
+        if self.fits and self.curve.is_warming(self.last_epoch):
+            for transition, rate in zip(self.transitions, self.get_last_lr(), strict=False):
+                transition.peak = max(transition.peak, float(rate))
 
     def target(self, step: int) -> float:
         """Return the probability of a change that is aimed at.
@@ -248,7 +252,7 @@ class ActCooLR(LRScheduler):
         if not self.fits:
             return [group["lr"] for group in self.optimizer.param_groups]
         wanted = self.target(self.last_epoch)
-        rates = [transition.rate(wanted, self.last_epoch) for transition in self.transitions]
+        rates = [one.rate(wanted, self.last_epoch, self._limit(one)) for one in self.transitions]
         if not self.per_group:
             return [max(FLOOR, rates[0] * ratio) for ratio in self._ratios]
         mean = math.exp(float(np.nanmean(np.log(rates))))
@@ -324,12 +328,14 @@ class ActCooLR(LRScheduler):
     def _fit(self, batch: Input, step: OptimizerStep) -> None:
         probe = Probe(self._model, batch, step, self._tracks, self.width)
         self.probes += fit_transitions(probe, self.transitions, self.last_epoch, first=not self.fits)
-        for transition in self.transitions:
-            if not self.fits and math.isfinite(self.max_growth) and not math.isnan(transition.mu):
-                transition.limit = float(transition.model().rate(self.curve.start)) * self.max_growth
         self.fits += 1
         self.stale = False
         self.interval, self.due = 1, self.last_epoch + 1
+
+    def _limit(self, transition: FollowedTransition) -> float:
+        if self.curve.is_warming(self.last_epoch) or not transition.peak:
+            return math.inf
+        return self.max_growth * transition.peak * self.curve.left(self.last_epoch)
 
     def _tracks(self, after: Mapping[str, str]) -> list[list[str]]:
         return sites_of_groups(self.optimizer, self._model, after) if self.per_group else [list(after)]
@@ -366,7 +372,7 @@ def actcoolr(
         every: Steps between measurements, as `ActCooLR` takes it.
         warmup: Share of the training in which the temperature rises.
         width: Units of a pattern; 0 takes the sites' own.
-        max_growth: How many times the first step's rate for the start temperature no rate exceeds.
+        max_growth: How many times the warm-up's highest rate none after it exceeds, along a line that falls to zero.
 
     Returns:
         The scheduler; its `step` takes the batch.

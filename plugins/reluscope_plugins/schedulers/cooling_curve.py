@@ -9,7 +9,7 @@ from reluscope.errors import RecipeError, nearest
 from reluscope_plugins.schedulers.rates import check_total_steps, positive
 from reluscope_plugins.temperature.distance import probability
 
-T_START, GAMMA, WARMUP = 1.0, 1.0, 0.1
+T_START, GAMMA, WARMUP = 1.6, 1.0, 0.2
 """Defaults."""
 CURVES = ("temperature", "probability")
 """What falls from its start to zero: the temperature (eq. 3.45), or the probability (A.4, step 5)."""
@@ -73,6 +73,28 @@ class CoolingCurve:
         """Probability that the curve starts at, without warm-up; none is higher."""
         wanted = float(probability(self.t_start))
         return wanted if self.curve == "temperature" else min(wanted, BELOW_ONE)
+
+    def is_warming(self, step: int) -> bool:
+        """Say whether a step is one of the warm-up.
+
+        Args:
+            step: Number of the optimizer step.
+
+        Returns:
+            Whether it is.
+        """
+        return step < self.warmup * self.total_steps
+
+    def left(self, step: int) -> float:
+        """Return how much is left of the time after the warm-up.
+
+        Args:
+            step: Number of the optimizer step, after the warm-up.
+
+        Returns:
+            A share, which falls from 1 to 0.
+        """
+        return (self.total_steps - step) / (self.total_steps * (1 - self.warmup))
 
     def probability(self, step: int) -> float:
         """Return the probability of a change that is aimed at.

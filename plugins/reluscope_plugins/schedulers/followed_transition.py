@@ -30,7 +30,7 @@ class FollowedTransition:
         sigma: Width of the transition, in the same units.
         errors: How many of the last measurements, in a row, moved mu by more than `LARGE_ERROR`.
         measured: Last measured probability at the rate in force; NaN before.
-        limit: The rate that none exceeds.
+        peak: Highest rate of the warm-up; 0 before.
 
     References:
         Hartmann 2025, eq. 3.17, section A.4.
@@ -40,7 +40,7 @@ class FollowedTransition:
     sigma: float = FIRST_GUESS[1]
     errors: int = 0
     measured: float = math.nan
-    limit: float = math.inf
+    peak: float = 0.0
 
     def model(self) -> ErrorFunction:
         """Return the model.
@@ -50,15 +50,16 @@ class FollowedTransition:
         """
         return ErrorFunction(self.mu, self.sigma)
 
-    def rate(self, wanted: float, step: int) -> float:
+    def rate(self, wanted: float, step: int, limit: float = math.inf) -> float:
         """Return the learning rate that changes as many patterns as wanted.
 
         Args:
             wanted: Probability of a change.
             step: Number of the optimizer step, for the message.
+            limit: The rate that it may not exceed.
 
         Returns:
-            The rate, at least `FLOOR` and at most `limit`; NaN where there are no sites.
+            The rate, at least `FLOOR` and at most the limit; NaN where there are no sites.
 
         Raises:
             Diverged: If it is above `CEILING`.
@@ -66,13 +67,13 @@ class FollowedTransition:
         if math.isnan(self.mu):
             return math.nan
         rate = self.model().rate(wanted) if wanted > 0 else 0.0
-        if not min(rate, self.limit) <= CEILING:
+        if not min(rate, limit) <= CEILING:
             raise Diverged(
                 f"ActCooLR: at step {step} a share {wanted:.3g} of changed patterns would take a learning rate of "
                 f"{rate:.3g} (mu {self.mu:.3g}, sigma {self.sigma:.3g}), expected at most {CEILING:g}: the training "
                 "diverges; start at a lower t_start"
             )
-        return max(FLOOR, float(min(rate, self.limit)))
+        return max(FLOOR, float(min(rate, limit)))
 
     def correct(self, rate: float, share: float, patterns: float) -> tuple[float, bool]:
         """Correct mu by one measurement.

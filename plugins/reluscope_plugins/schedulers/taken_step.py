@@ -58,8 +58,9 @@ class TakenStep:
             width: As `reluscope_plugins.temperature.distance.share_changed` takes it.
 
         Returns:
-            Site to the share of patterns that changed, the number of patterns, and `Site.after`. With a width, n rows
-            of m units make n m / width patterns.
+            Site to the share of patterns that changed, the number of patterns, and `Site.after`. With a width, n
+            rows of m units make n m / width patterns at the first site, and at the l-th the square root of l times as
+            many.
 
         Raises:
             NotFiniteError: If a pre-activation is not finite.
@@ -80,12 +81,12 @@ class TakenStep:
                 "control flow depends on its values, and patterns cannot be compared"
             )
         found = {}
-        for name, capture in before.items():
+        for depth, (name, capture) in enumerate(before.items(), start=1):
             first, second = (captured_packed(captures, arguments.samples, name) for captures in (before, after))
             site = described(capture, arguments.samples)
             check_same_shape(site, described(after[name], arguments.samples))
-            patterns = len(first) * site.units / width if width else float(len(first))
-            found[name] = (share_changed(first, second, site, width), patterns, capture.after)
+            patterns = len(first) * site.units * depth**0.5 / width if width else float(len(first))
+            found[name] = (share_changed(first, second, site, width, depth), patterns, capture.after)
         return found
 
     def shares(self, model: nn.Module, batch: Input, tracks: Tracks, width: int) -> Array:

@@ -87,8 +87,10 @@ class Probe:
         if after is None:
             return np.array([1.0 if sites else np.nan for sites in self.sites])
         shares = {
-            name: share_changed(self._before.packed[name], after.packed[name], self._before.site[name], self._width)
-            for name in after.sites
+            name: share_changed(
+                self._before.packed[name], after.packed[name], self._before.site[name], self._width, depth
+            )
+            for depth, name in enumerate(after.sites, start=1)
         }
         return np.array([np.mean([shares[site] for site in sites]) if sites else np.nan for sites in self.sites])
 

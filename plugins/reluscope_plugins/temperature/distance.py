@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from operator import is_
@@ -148,7 +149,7 @@ def check_same_shape(before: Site, after: Site) -> None:
         )
 
 
-def share_changed(first: torch.Tensor, second: torch.Tensor, site: Site, width: int) -> float:
+def share_changed(first: torch.Tensor, second: torch.Tensor, site: Site, width: int, depth: int) -> float:
     r"""Return the share of rows whose pattern changed, or that of a site of another width.
 
     Args:
@@ -156,33 +157,39 @@ def share_changed(first: torch.Tensor, second: torch.Tensor, site: Site, width: 
         second: Those of the same rows after a step.
         site: Their site.
         width: 0 for the patterns as they are; else that of `share_of_width`.
+        depth: Which of the network's sites it is, from 1.
 
     Returns:
         A share; 0 where there are no rows.
     """
     if width == 0:
         return rows_changed(first, second) / max(len(first), 1)
-    return float(share_of_width(units_changed(first, second, site) / max(len(first) * site.units, 1), width))
+    return float(share_of_width(units_changed(first, second, site) / max(len(first) * site.units, 1), width, depth))
 
 
-def share_of_width(units: Any, width: int) -> Any:
+def share_of_width(units: Any, width: int, depth: int) -> Any:
     r"""Return the share of patterns that change where units change independently.
+
+    What a layer's own step changes adds to what those before it pass on. Were all these independent, the units of the
+    l-th site would change $\sqrt{l}$ times as often as those of the first. The patterns of the l-th site are so much
+    narrower, that networks of any depth may be compared.
 
     Args:
         units: Share q of the units that change, in [0, 1], of any shape.
-        width: Units of a pattern, at least 1.
+        width: Units of a pattern at the first site, at least 1.
+        depth: Which of the network's sites it is, l, from 1.
 
     Returns:
-        $1 - (1 - q)^{width}$.
+        $1 - (1 - q)^{width / \sqrt{l}}$.
 
     References:
         Hartmann 2025, eq. 3.38: the product over independent units.
 
     Example:
-        >>> round(float(share_of_width(0.5, 2)), 2)
-        0.75
+        >>> round(float(share_of_width(0.5, 2, depth=1)), 2), round(float(share_of_width(0.5, 4, depth=4)), 2)
+        (0.75, 0.75)
     """
-    return -np.expm1(width * np.log1p(-np.minimum(units, 1 - 1e-12)))
+    return -np.expm1(width / math.sqrt(depth) * np.log1p(-np.minimum(units, 1 - 1e-12)))
 
 
 def units_changed(first: torch.Tensor, second: torch.Tensor, site: Site) -> int:

@@ -35,11 +35,12 @@ class Distances(NamedTuple):
 
 
 class step_changes:
-    """How many rows of each site change their pattern when the optimizer steps at its own rate: exact counts.
+    r"""How many rows of each site change their pattern when the optimizer steps at its own rate: exact counts.
 
     Args:
-        width: Units of the patterns that are asked for: at each site, of so many independent units of which the same
-            share changes, as `ActCooLR` has them by default. 0 takes the site's own patterns.
+        width: Units of the patterns that are asked for: at the first site of so many independent units of which the
+            same share changes, at the l-th of $\sqrt{l}$ times fewer, as `ActCooLR` has them by default. 0 takes the
+            sites' own patterns.
 
     Raises:
         ObservationError: If the width is no integer of at least 0.
@@ -61,7 +62,7 @@ class step_changes:
 
         Returns:
             Rates, whether the network overflowed at them, and for each site the rows that changed and all rows; with a
-            width the units of all rows in place of the rows.
+            width the units of all rows in place of the rows; and which site it is.
         """
         return self._counted(observation, np.array([observation.step.rate]))
 
@@ -84,7 +85,10 @@ class step_changes:
                 "batches with one step"
             )
         sites = {
-            site: [first["sites"][site][place] + second["sites"][site][place] for place in (0, 1)]
+            site: [
+                *(first["sites"][site][place] + second["sites"][site][place] for place in (0, 1)),
+                min(first["sites"][site][2], second["sites"][site][2]),
+            ]
             if site in first["sites"] and site in second["sites"]
             else list(first["sites"].get(site) or second["sites"][site])
             for site in dict.fromkeys([*first["sites"], *second["sites"]])
@@ -102,14 +106,16 @@ class step_changes:
             The shares.
         """
         missing = np.where(state["overflows"] > 0, np.nan, 1.0)
-        shares = {site: missing * changed / size for site, (changed, size) in state["sites"].items() if size}
+        shares = {site: missing * changed / size for site, (changed, size, _) in state["sites"].items() if size}
         if self.width:
-            shares = {site: share_of_width(share, self.width) for site, share in shares.items()}
+            depths = {site: depth for site, (_, _, depth) in state["sites"].items()}
+            shares = {site: share_of_width(share, self.width, depths[site]) for site, share in shares.items()}
         return Distances(state["rates"], shares)
 
     def _counted(self, observation: Observation, rates: Array) -> State:
         found, overflows = changes(observation, observation.step, rates.tolist(), units=self.width > 0)
-        return {"rates": rates, "overflows": overflows, "sites": {site: list(pair) for site, pair in found.items()}}
+        sites = {site: [*pair, depth] for depth, (site, pair) in enumerate(found.items(), start=1)}
+        return {"rates": rates, "overflows": overflows, "sites": sites}
 
 
 class rate_changes(step_changes):

@@ -20,12 +20,12 @@ from reluscope_plugins.temperature.distance import pattern_distances
 
 
 def equivalent_distance(model: nn.Module, x: Any, step: rs.OptimizerStep, width: int) -> float:
-    """Mean over the sites of 1 - (1 - q)^width, q the share of units whose state changes, from patterns as bools."""
+    """Mean over the sites of 1 - (1 - q)^(width / sqrt(l)), q the share of units that change, from bools."""
     before = rs.observe(model, x)
     with step.taken(step.rate):
         after = rs.observe(model, x)
     flips = [float((before.pattern[site] != after.pattern[site]).double().mean()) for site in before.sites]
-    return float(np.mean([1 - (1 - q) ** width for q in flips]))
+    return float(np.mean([1 - (1 - q) ** (width / depth**0.5) for depth, q in enumerate(flips, 1)]))
 
 
 @pytest.mark.parametrize("width", [0, 64, 7])
@@ -98,7 +98,7 @@ class Convolutional(nn.Module):
         return self.last(torch.relu(self.second(torch.relu(self.first(x)).flatten(1))))
 
 
-@pytest.mark.parametrize(("width", "expected"), [(0, [5 * 36, 5]), (64, [5 * 36 * 16 / 64, 5 * 48 / 64])])
+@pytest.mark.parametrize(("width", "expected"), [(0, [5 * 36, 5]), (64, [5 * 36 * 16 / 64, 5 * 48 * 2**0.5 / 64])])
 def test_patterns_of_so_many_units_are_counted(width: int, expected: list[float]) -> None:
     torch.manual_seed(0)
     model = Convolutional()

@@ -159,7 +159,7 @@ def test_patterns_of_a_width_are_those_of_independent_units(width, lab):
     with step.taken(0.02):
         after = rs.observe(model, x)
     flipped = [(before.pattern[site] != after.pattern[site]).double().mean().item() for site in before.sites]
-    shares = np.array([1 - (1 - share) ** width for share in flipped])
+    shares = np.array([1 - (1 - share) ** (width / depth**0.5) for depth, share in enumerate(flipped, 1)])
     assert all(0 < share < 1 for share in flipped)
     found = rs.measure(model, [x[:15], x[15:]], [lab.metrics[name].bind(width=width) for name in NAMES], step=step)
     assert found.site.values.tolist() == ["1#0", "3#0", "6#0"]
