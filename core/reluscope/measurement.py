@@ -86,7 +86,7 @@ def measure_states(
     metrics: str | Metric | Sequence[str | Metric],
     *,
     lab: Lab | None = None,
-    training: bool = False,
+    training: bool | None = False,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
     step: OptimizerStep | None = None,
@@ -98,7 +98,7 @@ def measure_states(
         data: Batches, as `measure` takes them.
         metrics: Names or entries.
         lab: Where names are looked up; None takes all that is installed.
-        training: Whether the model runs in training mode.
+        training: Whether the model runs in training mode; None leaves it as it is.
         device: Where batches are moved to; None takes that of the model's first parameter.
         progress: Called after each batch.
         step: A step of the network's optimizer.
