@@ -56,12 +56,12 @@ def shared_out(count: int, work: Callable[[slice], bool], size: int) -> bool:
     """
     parts = max(1, min(torch.get_num_threads(), count, 1 + size // ALONE))
     edges = [count * part // parts for part in range(parts + 1)]
-    found: list[bool | Exception] = []
+    found: list[bool | BaseException] = []
 
     def part(rows: slice) -> None:
         try:
             found.append(work(rows))
-        except Exception as error:
+        except BaseException as error:  # raised below, in the calling thread
             found.append(error)
 
     threads = [threading.Thread(target=part, args=(slice(*pair),)) for pair in itertools.pairwise(edges[1:])]
@@ -71,7 +71,7 @@ def shared_out(count: int, work: Callable[[slice], bool], size: int) -> bool:
     for thread in threads:
         thread.join()
     for outcome in found:
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
     return all(found)
 

@@ -101,6 +101,7 @@ class ActCooLR(LRScheduler):
         max_growth: How many times the highest rate of the warm-up no rate after it exceeds, along a straight line that
             falls to zero. Where a network has learnt its data gradients vanish, and ever greater rates would be needed
             to change patterns. `math.inf` sets no limit, as the source, nor does a training without warm-up have one.
+            With `per_group` each group has its own, but for those that get the mean of the others.
 
     Attributes:
         curve: What the temperature follows, a `CoolingCurve`.
@@ -219,9 +220,8 @@ class ActCooLR(LRScheduler):
                 raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
         self._waiting = False
         super().step()
-        if self.fits and self.curve.is_warming(self.last_epoch):
-            for transition, rate in zip(self.transitions, self.get_last_lr(), strict=False):
-                transition.peak = max(transition.peak, float(rate))
+        if self.fits and self.curve.warmup:
+            self._note_peaks()
 
     def target(self, step: int) -> float:
         """Return the probability of a change that is aimed at.
@@ -274,7 +274,8 @@ class ActCooLR(LRScheduler):
             state_dict: What `state_dict` gave.
 
         Raises:
-            RecipeError: If it is of another scheduler, or of another number of parameter groups; nothing is taken.
+            RecipeError: If it is of another scheduler, of another number of parameter groups, or holds a parameter that
+                is out of its range; nothing is taken.
         """
         check_state(NAME, state_dict, {*_OWN, *_INHERITED, *_OF_CURVE, *_OF_TRACKS})
         if len(state_dict["_last_lr"]) != len(self.optimizer.param_groups):
@@ -283,6 +284,16 @@ class ActCooLR(LRScheduler):
                 f"{len(self.optimizer.param_groups)}; load it with the optimizer that it was saved with"
             )
         curve = CoolingCurve(**{key: state_dict[key] for key in _OF_CURVE})
+        for key, least in (("samples", 1), ("every", 1), ("width", 0)):
+            whole(NAME, key, state_dict[key], least)
+        if state_dict["max_growth"] != math.inf:
+            positive(NAME, "max_growth", state_dict["max_growth"])
+        lengths = {key: len(state_dict[key]) for key in (*_OF_TRACKS, "_ratios")}
+        if {lengths[key] for key in _OF_TRACKS} != {len(self.transitions)} or lengths["_ratios"] != len(self._ratios):
+            raise RecipeError(
+                f"scheduler {NAME!r}: a state of {lengths} numbers, expected {len(self.transitions)} of each and "
+                f"{len(self._ratios)} of '_ratios'; load it into a scheduler with the same per_group and groups"
+            )
         of_tracks = zip(*(state_dict[key] for key in _OF_TRACKS), strict=True)
         self.transitions = [FollowedTransition(**dict(zip(_OF_TRACKS.values(), one, strict=True))) for one in of_tracks]
         self.curve = curve
@@ -331,6 +342,13 @@ class ActCooLR(LRScheduler):
         self.fits += 1
         self.stale = False
         self.interval, self.due = 1, self.last_epoch + 1
+
+    # Where the warm-up is over before anything was fitted, the first rate stands for it.
+    def _note_peaks(self) -> None:
+        warming = self.curve.is_warming(self.last_epoch)
+        for transition, rate in zip(self.transitions, self.get_last_lr(), strict=False):
+            if (warming or not transition.peak) and not math.isnan(transition.mu):
+                transition.peak = max(transition.peak, float(rate))
 
     def _limit(self, transition: FollowedTransition) -> float:
         if self.curve.is_warming(self.last_epoch) or not transition.peak:

@@ -189,7 +189,8 @@ def share_of_width(units: Any, width: int, depth: int) -> Any:
         >>> round(float(share_of_width(0.5, 2, depth=1)), 2), round(float(share_of_width(0.5, 4, depth=4)), 2)
         (0.75, 0.75)
     """
-    return -np.expm1(width / math.sqrt(depth) * np.log1p(-np.minimum(units, 1 - 1e-12)))
+    with np.errstate(divide="ignore"):
+        return -np.expm1(width / math.sqrt(depth) * np.log1p(-np.asarray(units, dtype=np.float64)))
 
 
 def units_changed(first: torch.Tensor, second: torch.Tensor, site: Site) -> int:

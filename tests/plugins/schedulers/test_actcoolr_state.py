@@ -67,6 +67,9 @@ def test_a_state_of_other_groups_is_refused(nets: SimpleNamespace) -> None:
         (lambda state, other: {key: state[key] for key in state if key != "sigma"}, r"without \['sigma'\], expected"),
         (lambda state, other: {**state, "spare": 1}, r"a state with the unknown keys \['spare'\], expected"),
         (lambda state, other: {**state, "t_start": -1}, "t_start is -1, expected a number above 0"),
+        (lambda state, other: {**state, "max_growth": -5.0}, "max_growth is -5.0, expected a number above 0"),
+        (lambda state, other: {**state, "samples": 0}, "samples is 0, expected an integer of at least 1"),
+        (lambda state, other: {**state, "mu": [0.0, 1.0]}, "a state of .*'mu': 2.* numbers, expected 1 of each"),
         (lambda state, other: None, "state_dict is of class NoneType, expected Mapping"),
     ],
 )
@@ -87,9 +90,11 @@ def test_a_foreign_state_is_refused_whole(nets: SimpleNamespace, change: Any, wo
 
 def test_a_state_brings_its_own_length(nets: SimpleNamespace) -> None:
     model = nets.mlp(8, 16, 3)
-    state = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.4), model, 7, every=3).state_dict()
+    given = {"every": 3, "samples": 5, "width": 7, "max_growth": 2.5, "warmup": 0.5, "gamma": 2.0}
+    state = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.4), model, 7, **given).state_dict()
     scheduler = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.1), model, 5)
     scheduler.load_state_dict(state)
+    assert {key: scheduler.state_dict()[key] for key in given} == given
     assert repr(scheduler.state_dict()) == repr(state)
     assert (scheduler.curve.total_steps, scheduler.every, scheduler.get_last_lr()) == (7, 3, [0.4])
 

@@ -12,7 +12,7 @@ from reluscope.errors import ObservationError
 from reluscope.testing import check_metric
 from reluscope_plugins import temperature
 from reluscope_plugins.schedulers import ActCooLR
-from reluscope_plugins.temperature.distance import pattern_distances
+from reluscope_plugins.temperature.distance import pattern_distances, share_of_width
 from reluscope_plugins.temperature.step_changes import step_changes
 
 NAMES = ["pattern_distance", "mean_pattern_distance", "pattern_temperature", "mean_pattern_temperature"]
@@ -206,3 +206,45 @@ def test_sensitivity_at_a_width_has_the_same_at_the_rate_in_force(lab):
     found = rs.measure(model, [x], [entry, lab.metrics["pattern_distance"].bind(width=64)], lab=lab, step=step)
     assert np.array_equal(found.learning_rate_sensitivity.values[0], found.pattern_distance.values)
     assert (found.pattern_distance > 0).all()
+
+
+class Branching(nn.Module):
+    """A first site that not every batch comes by, so that the second is the first of some batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.one, self.two = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.first(x)
+        h = h if float(x.sum()) > 0 else self.one(h)
+        return self.last(self.two(self.second(h)))
+
+
+def test_batches_that_take_different_paths_merge_in_any_order(lab):
+    """A site is as deep as where it comes first."""
+    torch.manual_seed(0)
+    model = Branching().double()
+    both = [torch.rand(9, 4, dtype=torch.float64), -torch.rand(9, 4, dtype=torch.float64)]
+    sum(model(x).square().mean() for x in both).backward()
+    step = rs.OptimizerStep(torch.optim.SGD(model.parameters(), lr=0.3))
+    metric = lab.metrics["pattern_distance"].bind(width=64)
+    found = [rs.measure(model, order, metric, step=step).pattern_distance for order in (both, both[::-1])]
+    assert {*found[0].site.values} == {"one#0", "two#0"}
+    for site in ("one#0", "two#0"):
+        assert float(found[0].sel(site=site)) == float(found[1].sel(site=site))
+    flipped = []
+    for x in both:
+        before = rs.observe(model, x).pattern["two#0"]
+        with step.taken(0.3):
+            flipped.append((before != rs.observe(model, x).pattern["two#0"]).double().mean().item())
+    expected = 1 - (1 - np.mean(flipped)) ** 64
+    assert 0 < expected < 1
+    np.testing.assert_allclose(float(found[0].sel(site="two#0")), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 16, 100])
+def test_where_all_units_change_all_patterns_do(depth):
+    assert share_of_width(1.0, 1, depth) == 1.0
+    assert share_of_width(0.0, 1, depth) == 0.0
