@@ -43,8 +43,7 @@ def test_recipes_are_complete(name: str, scale: str) -> None:
     assert "small" in tomllib.loads((FOLDER / f"{name}.toml").read_text())["scale"]
 
 
-@pytest.fixture(scope="module")
-def entropy(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, xr.DataArray]:
+def entropies(data_root: Path, folder: Path, *, networks: tuple[str, ...], seeds: range) -> dict[str, xr.DataArray]:
     """Relative entropy of each layer (seed, step, site) before training and after one step, of networks of 20 layers.
 
     The recipe's settings, but for the rate: batches of 128 images of CIFAR-10, momentum 0.9, weight decay 1e-4, batch
@@ -54,26 +53,33 @@ def entropy(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """
     with np.load(data_root / "cifar10/cifar10_10k.npz") as images:
         chosen = np.random.default_rng(0).permutation(len(images["y_train"]))[:320]
-        few = tmp_path_factory.mktemp("data") / "few.npz"  # loaded anew for each network
+        few = folder / "few.npz"  # loaded anew for each network
         np.savez(few, x=images["x_train"][chosen], y=images["y_train"][chosen])
     table = tomllib.loads((FOLDER / "hartmann_figure_3_3.toml").read_text())
     small = table.pop("scale")["small"]
     table["dataset"] = {**small["dataset"]["dataset"], "path": str(few)}
     table["metrics"] = [{**small["metrics"][0], "every": "steps 0, 1", "samples": 128}]
     table["optimizer"]["learning_rate"] = 1.0
+    described = {"resnet": {"name": "resnet", "version": 2}}
     table["sweep"] = {
-        "seed": list(range(SEEDS)),
-        "architecture": [{"name": "toynet"}, {"name": "convnet"}, {"name": "resnet", "version": 2}],
+        "seed": list(seeds),
+        "architecture": [described.get(name, {"name": name}) for name in networks],
     }
     tree = rs.run({**table, "max_steps": 1, "figures": []}, lab=LAB)
     found = tree["chosen_steps"].to_dataset()["relative_pattern_entropy"]
-    return {name: found.sel(architecture=name).dropna("site", how="all") for name in NETWORKS}
+    return {name: found.sel(architecture=name).dropna("site", how="all") for name in networks}
 
 
-def in_every_seed(values: Numbers) -> bool:
+@pytest.fixture(scope="module")
+def entropy(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, xr.DataArray]:
+    return entropies(data_root, tmp_path_factory.mktemp("data"), networks=NETWORKS, seeds=range(SEEDS))
+
+
+def in_most_seeds(values: Numbers) -> bool:
     """Sign test. Null: whether a seed's value is positive is a fair coin, or worse, for each seed on its own.
 
-    With 25 seeds the error probability is 2^-25 = 3e-8 where all are positive, and 8e-7 where all but one are.
+    With 25 seeds the error probability is 2^-25 = 3e-8 where all are positive, and 8e-7 where all but one are; with 100
+    seeds it is 8.4e-7 where 74 are.
     """
     positive = int((values > 0).sum())
     return bool(scipy.stats.binom.sf(positive - 1, len(values), 0.5) <= ERROR)
@@ -96,7 +102,7 @@ def test_figure_3_3_entropy_rises_with_depth_in_toynet_at_initialisation(entropy
     """25 networks; sign test of the slope over the 19 layers, error probability at most 1e-6."""
     initial = entropy["toynet"].sel(step=0)
     assert initial.sizes["site"] == 19
-    assert in_every_seed(slope(initial))
+    assert in_most_seeds(slope(initial))
 
 
 @pytest.mark.slow
@@ -104,12 +110,23 @@ def test_figure_3_3_entropy_rises_with_depth_in_toynet_at_initialisation(entropy
 def test_figure_3_3_the_first_step_costs_resnet_least(entropy: dict[str, xr.DataArray]) -> None:
     """25 networks of each kind, paired by seed; three sign tests, error probability at most 1e-6 each.
 
-    At the recipe's rate of 0.1 the same counts, decided on beforehand, are 25, 24 and 22 of 25. That toynet loses more
-    than convnet, as the source has it, does not show: it does in 11 of 25 at rate 0.1, and in 4 at rate 1. With 128
-    images all but toynet's first few layers are saturated, each position with a pattern of its own, and have no entropy
-    to lose; with more images its loss comes nearer to convnet's.
+    At the recipe's rate of 0.1 the same counts, decided on beforehand, are 25, 24 and 22 of 25.
     """
     drops = {name: drop(values) for name, values in entropy.items()}
-    assert in_every_seed(drops["toynet"])
-    assert in_every_seed(drops["toynet"] - drops["resnet"])
-    assert in_every_seed(drops["convnet"] - drops["resnet"])
+    assert in_most_seeds(drops["toynet"])
+    assert in_most_seeds(drops["toynet"] - drops["resnet"])
+    assert in_most_seeds(drops["convnet"] - drops["resnet"])
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_figure_3_3_the_first_step_costs_convnet_more_than_toynet(data_root: Path, tmp_path: Path) -> None:
+    """The source has it the other way round. 100 networks of each kind, paired by seed, sign test, error at most 1e-6.
+
+    With 128 images all but toynet's first few layers are saturated, each position with a pattern of its own, and have
+    no entropy to lose. The direction was taken from seeds 0 to 24 (21 of 25; at rate 0.1 it was 14 of 25); these seeds
+    are others.
+    """
+    measured = entropies(data_root, tmp_path, networks=("toynet", "convnet"), seeds=range(200, 300))
+    drops = {name: drop(values) for name, values in measured.items()}
+    assert in_most_seeds(drops["convnet"] - drops["toynet"])
