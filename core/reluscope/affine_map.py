@@ -19,6 +19,9 @@ _CHUNK = 2**24
 """Numbers that one chunk of rows of W may hold at the widest layer."""
 
 
+_Pull = tuple[Sequence[torch.Tensor], torch.Tensor]
+
+
 class AffineMap:
     """f(y) = W y + b for all y on the piece that holds x, for each sample of a batch.
 
@@ -29,7 +32,7 @@ class AffineMap:
     has no curvature either; so a cut is refused by name, and a probe compares W with the network's own values.
 
     Args:
-        output: `(sample, out)`, at the end of the graph.
+        outputs: Each `(sample, ...)`, at the ends of the graph; flattened, and several concatenated.
         leaves: The inputs at its start, samples first.
         samples: Number of samples.
         suspects: Calls that may keep the map from being affine.
@@ -44,7 +47,7 @@ class AffineMap:
 
     def __init__(
         self,
-        output: torch.Tensor,
+        outputs: Sequence[torch.Tensor],
         leaves: Sequence[torch.Tensor],
         *,
         samples: int,
@@ -54,7 +57,8 @@ class AffineMap:
         probe: Probe | None = None,
         target: str | None = None,
     ) -> None:
-        self._output = output
+        self._outputs = tuple(outputs)
+        self._outs = [output.numel() // samples for output in outputs]
         self._leaves = tuple(leaves)
         self._suspects = tuple(suspects)
         self._widest = widest
@@ -80,12 +84,17 @@ class AffineMap:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Numbers of samples, outputs and inputs."""
-        return self.samples, self._output.shape[1], sum(self._widths)
+        return self.samples, sum(self._outs), sum(self._widths)
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the first input, in which the map is given."""
         return self._leaves[0].dtype
+
+    @property
+    def input(self) -> torch.Tensor:
+        """The samples, `(sample, in)`."""
+        return self._flat([leaf.detach().to(self.dtype) for leaf in self._leaves])
 
     @cached_property
     def weight(self) -> torch.Tensor:
@@ -93,30 +102,26 @@ class AffineMap:
         pull = self._pull
         _, outs, ins = self.shape
         if pull is None:
-            return torch.zeros(self.shape, dtype=self.dtype, device=self._output.device)
-        covector, pulled = pull
+            return torch.zeros(self.shape, dtype=self.dtype, device=self._outputs[0].device)
         if outs <= ins:
-            return self._stacked(outs, self._output, lambda basis, batched: self._back(basis, batched=batched))
-        columns = self._stacked(
-            ins, pulled, lambda basis, batched: self._grad(pulled, (covector,), basis, batched=batched)[0]
-        )
+            return self._stacked(outs, self._outputs[0], lambda basis, batched: self._back(basis, batched=batched))
+        columns = self._stacked(ins, pull[1], lambda basis, batched: self._push(pull, basis, batched=batched))
         return columns.transpose(1, 2).contiguous().to(self.dtype)
 
     @cached_property
     def bias(self) -> torch.Tensor:
         """The offset b = f(x) - W x: `(sample, out)`."""
         with torch.no_grad():
-            x = torch.cat([leaf.detach().reshape(self.samples, -1).to(self.dtype) for leaf in self._leaves], dim=1)
-            return self._output.detach().to(self.dtype) - self.matvec(x)
+            return self._flat(self._outputs).detach().to(self.dtype) - self.matvec(self.input)
 
     def matvec(self, vector: torch.Tensor) -> torch.Tensor:
         """Return W v, without forming W (forward mode with frozen masks).
 
         Args:
-            vector: `(sample, in)`.
+            vector: `(sample, in)`, or several at a time, `(vector, sample, in)`.
 
         Returns:
-            `(sample, out)`.
+            `(sample, out)`, or `(vector, sample, out)`.
 
         Raises:
             ObservationError: If the shape does not fit, or the network is not affine on a piece.
@@ -124,55 +129,66 @@ class AffineMap:
         self._check(vector, self.shape[2], "in")
         pull = self._pull
         if pull is None:
-            return torch.zeros(self.samples, self.shape[1], dtype=self.dtype, device=self._output.device)
-        covector, pulled = pull
-        (pushed,) = self._grad(pulled, (covector,), vector.detach().to(pulled))
-        return pushed.to(self.dtype)
+            return vector.new_zeros(*vector.shape[:-1], self.shape[1], dtype=self.dtype)
+        vector = vector.detach().to(pull[1])
+        if vector.ndim == 2:
+            return self._push(pull, vector)
+        return self._each(vector, lambda some, batched: self._push(pull, some, batched=batched))
+
+    def check(self) -> None:
+        """See to it that the map is exact, which is otherwise done before the first answer.
+
+        Raises:
+            ObservationError: If the network is not affine on a piece, or its graph does not tell.
+        """
+        _ = self._pull
 
     def rmatvec(self, covector: torch.Tensor) -> torch.Tensor:
         """Return W^T u, without forming W (backward mode).
 
         Args:
-            covector: `(sample, out)`.
+            covector: `(sample, out)`, or several at a time, `(vector, sample, out)`.
 
         Returns:
-            `(sample, in)`.
+            `(sample, in)`, or `(vector, sample, in)`.
 
         Raises:
             ObservationError: If the shape does not fit, or the network is not affine on a piece.
         """
         self._check(covector, self.shape[1], "out")
         if self._pull is None:
-            return torch.zeros(self.samples, self.shape[2], dtype=self.dtype, device=self._output.device)
-        return self._back(covector.detach().to(self._output))
+            return covector.new_zeros(*covector.shape[:-1], self.shape[2], dtype=self.dtype)
+        covector = covector.detach().to(self._outputs[0])
+        if covector.ndim == 2:
+            return self._back(covector)
+        return self._each(covector, lambda some, batched: self._back(some, batched=batched))
 
     @cached_property
-    def _pull(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        # A random covector and W^T times it, with the graph between them, tested for curvature; None where W = 0.
+    def _pull(self) -> _Pull | None:
+        # Random covectors and W^T times them, with the graph between them, tested for curvature; None where W = 0.
         for suspect in self._ancestors(certain=True):
             raise ObservationError(f"not affine on a piece: {suspect}; {suspect.remedy}")
-        if not self._output.requires_grad:
+        if not any(output.requires_grad for output in self._outputs):
             self._compare(None)
             return None
         with self._context():
-            covector = self._random(self._output).requires_grad_()
-            parts = self._grad(self._output, self._leaves, covector, create_graph=True)
-            pulled = self._flat(parts)
+            covectors = [self._random(output).requires_grad_() for output in self._outputs]
+            pulled = self._flat(self._grad(self._outputs, self._leaves, covectors, create_graph=True))
             if not pulled.requires_grad:
                 self._compare(None)
                 return None
             self._test_curvature(pulled)
-            self._test_mixing(covector)
-            self._compare((covector, pulled))
-        return covector, pulled
+            self._test_mixing(covectors)
+            self._compare((covectors, pulled))
+        return covectors, pulled
 
     def _test_curvature(self, pulled: torch.Tensor) -> None:
-        for curvature in self._grad(pulled, self._leaves, self._random(pulled)):
+        for curvature in self._grad([pulled], self._leaves, [self._random(pulled)]):
             if bool((curvature != 0).any()):
                 raise ObservationError(self._refusal())
 
-    def _test_mixing(self, covector: torch.Tensor) -> None:
-        even = covector.detach().clone()
+    def _test_mixing(self, covectors: Sequence[torch.Tensor]) -> None:
+        even = self._flat(covectors).detach().clone()
         even[1::2] = 0
         if self.samples > 1 and bool((self._back(even)[1::2] != 0).any()):
             raise ObservationError(
@@ -180,15 +196,15 @@ class AffineMap:
                 "samples one at a time, or remove what mixes them"
             )
 
-    def _compare(self, pull: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+    def _compare(self, pull: _Pull | None) -> None:
         # With what the graph does not tell: a named cut, then the network's own values.
         if self._cut is not None:
             raise ObservationError(f"the affine map is lost: {self._cut}; {self._cut.remedy}")
         if self._probe is None:
             return
-        pushed = torch.zeros_like(self._output.detach())
+        pushed = torch.zeros_like(self._flat(self._outputs).detach())
         if pull is not None:
-            (pushed,) = self._grad(pull[1], (pull[0],), self._probe.step.to(pull[1]))
+            pushed = self._push(pull, self._probe.step.to(pull[1]))
         sample = self._probe.mismatch(self._target, pushed)
         if sample is None:
             return
@@ -221,7 +237,7 @@ class AffineMap:
         if not suspects:
             return
         seen: set[Any] = set()
-        stack = [self._output.grad_fn]
+        stack = [output.grad_fn for output in self._outputs]
         while stack:
             node = stack.pop()
             if node is not None and node not in seen:
@@ -230,8 +246,19 @@ class AffineMap:
         yield from (suspect for suspect in suspects if suspect.node is None or suspect.node in seen)
 
     def _back(self, covector: torch.Tensor, *, batched: bool = False) -> torch.Tensor:
-        parts = self._grad(self._output, self._leaves, covector, batched=batched)
-        return self._flat(parts, lead=int(batched))
+        parts = [
+            part.reshape(*part.shape[:-1], *output.shape[1:])
+            for part, output in zip(torch.split(covector, self._outs, -1), self._outputs, strict=True)
+        ]
+        return self._flat(self._grad(self._outputs, self._leaves, parts, batched=batched), lead=int(batched))
+
+    def _push(self, pull: _Pull, vector: torch.Tensor, *, batched: bool = False) -> torch.Tensor:
+        covectors, pulled = pull
+        parts = self._grad([pulled], covectors, [vector], batched=batched)
+        return self._flat(parts, lead=int(batched)).to(self.dtype)
+
+    def _joined(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return self._flat(outputs)
 
     def _flat(self, parts: Sequence[torch.Tensor], lead: int = 0) -> torch.Tensor:
         return torch.cat([part.flatten(lead + 1) if part.ndim > lead + 1 else part.unsqueeze(-1) for part in parts], -1)
@@ -239,39 +266,46 @@ class AffineMap:
     def _stacked(
         self, count: int, like: torch.Tensor, apply: Callable[[torch.Tensor, bool], torch.Tensor]
     ) -> torch.Tensor:
-        # To every unit vector, many at a time: (sample, count, ...).
-        chunk = max(1, min(count, _CHUNK // max(1, self.samples * max(self._widest, *self.shape[1:]))))
+        # To every unit vector: (sample, count, ...).
+        if not count:
+            return like.new_zeros(self.samples, 0, 0)
         identity = torch.eye(count, dtype=like.dtype, device=like.device)
+        basis = identity.unsqueeze(1).expand(-1, self.samples, -1)
+        return self._each(basis, apply).transpose(0, 1).contiguous()
+
+    def _each(self, vectors: torch.Tensor, apply: Callable[[torch.Tensor, bool], torch.Tensor]) -> torch.Tensor:
+        # Many at a time.
+        chunk = max(1, _CHUNK // max(1, self.samples * max(self._widest, *self.shape[1:])))
         pieces: list[torch.Tensor] = []
         vectorised = True
-        for start in range(0, count, chunk):
-            basis = identity[start : start + chunk].unsqueeze(1).expand(-1, self.samples, -1)
+        for some in torch.split(vectors, chunk):
             if vectorised:
                 try:
-                    pieces.append(apply(basis, True))
+                    pieces.append(apply(some, True))
                     continue
                 except RuntimeError:
                     # Not every derivative can be vectorised; one at a time works, or raises what is really wrong.
                     vectorised = False
-            pieces.append(torch.stack([apply(vector, False) for vector in basis]))
-        return torch.cat(pieces).transpose(0, 1).contiguous() if pieces else like.new_zeros(self.samples, 0, 0)
+            pieces.append(torch.stack([apply(vector, False) for vector in some]))
+        return torch.cat(pieces)
 
     def _grad(
         self,
-        output: torch.Tensor,
+        outputs: Sequence[torch.Tensor],
         inputs: Sequence[torch.Tensor],
-        covector: torch.Tensor,
+        covectors: Sequence[torch.Tensor],
         *,
         create_graph: bool = False,
         batched: bool = False,
     ) -> list[torch.Tensor]:
         with self._context():
-            covector = covector.clone() if covector.is_inference() else covector
+            covectors = [covector.clone() if covector.is_inference() else covector for covector in covectors]
+            live = [number for number, output in enumerate(outputs) if output.requires_grad]
             try:
                 parts = torch.autograd.grad(
-                    output,
+                    [outputs[number] for number in live],
                     inputs,
-                    covector,
+                    [covectors[number] for number in live],
                     retain_graph=True,
                     create_graph=create_graph,
                     allow_unused=True,
@@ -292,7 +326,7 @@ class AffineMap:
                 if "derivative for" in message or "differentiate twice" in message:
                     raise ObservationError(self._refusal(message)) from error
                 raise
-        lead = covector.shape[:1] if batched else ()
+        lead = covectors[0].shape[:1] if batched else ()
         return [
             part if part is not None else leaf.new_zeros((*lead, *leaf.shape))
             for part, leaf in zip(parts, inputs, strict=True)
@@ -304,7 +338,7 @@ class AffineMap:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(torch.autocast(self._output.device.type, enabled=False))
+            stack.enter_context(torch.autocast(self._outputs[0].device.type, enabled=False))
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
             yield
@@ -315,8 +349,8 @@ class AffineMap:
         return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.device, like.dtype)
 
     def _check(self, vector: torch.Tensor, width: int, name: str) -> None:
-        if tuple(vector.shape) != (self.samples, width):
+        if vector.ndim not in (2, 3) or tuple(vector.shape[-2:]) != (self.samples, width) or not len(vector):
             raise ObservationError(
-                f"got a tensor of shape {tuple(vector.shape)}, expected (sample, {name}) = ({self.samples}, {width}); "
-                "flatten what follows the sample dim"
+                f"got a tensor of shape {tuple(vector.shape)}, expected (sample, {name}) = ({self.samples}, {width}), "
+                "or several of these, stacked; flatten what follows the sample dim"
             )

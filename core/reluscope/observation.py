@@ -14,6 +14,7 @@ from torch.utils import _pytree
 
 from reluscope.affine_map import AffineMap
 from reluscope.conditions import conditions
+from reluscope.dense_chain import dense_chain
 from reluscope.errors import ObservationError, UnknownNameError, nearest
 from reluscope.finite import check_finite, suspicious, total
 from reluscope.inputs import Arguments, Input, unwrap
@@ -31,6 +32,7 @@ from reluscope.site_tensors import (
 )
 from reluscope.sites import Site
 from reluscope.suspects import Suspect
+from reluscope.walls import Walls, make_walls
 
 __all__ = ["Observation", "affine", "observe"]
 
@@ -85,6 +87,7 @@ class Observation:
         self._blind = blind
         self._step = step
         self._maps: dict[str | None, AffineMap] = {}
+        self._walls: Walls | None = None
         self.sites = tuple(capture.name for capture in captures if capture.pool is None)
         self.pools = tuple(capture.name for capture in captures if capture.pool is not None)
         self.site: Mapping[str, Site] = {name: described(capture, samples) for name, capture in self._captures.items()}
@@ -150,6 +153,66 @@ class Observation:
                 self._maps[site] = self._make_map(site, self._leaves)
         return self._maps[site]
 
+    def walls(self) -> Walls:
+        """Return the walls of the piece that holds each sample, of all activation sites and max-pools.
+
+        Returns:
+            Affine functions that are at least zero on the piece, with their map; smooth sites have none.
+
+        Raises:
+            ObservationError: If the observation was made without `affine=True`, no site is piecewise linear, a site
+                hangs on a smooth one, or belongs to no sample.
+        """
+        if self._leaves is None:
+            raise ObservationError(
+                "this observation keeps no graph, so it has no walls; a metric declares needs={'affine'}, a caller "
+                "passes observe(model, x, affine=True)"
+            )
+        bent = [capture for name, capture in self._captures.items() if not self.site[name].smooth]
+        if not bent:
+            first = self.site[self.sites[0]]
+            raise ObservationError(
+                f"site {first.name!r} applies {first.activation}, which is smooth, and so do all others, expected a "
+                "piecewise-linear network; its pieces have walls, this one has no pieces"
+            )
+        for capture in bent:
+            if self.site[capture.name].positions == 0:
+                raise ObservationError(
+                    f"site {capture.name!r} has rows that belong to no sample (shape {tuple(capture.shape)} for "
+                    f"{self.samples} samples), so there are no walls of each sample's piece"
+                )
+            if self._probe is not None and capture.pool is None:
+                self.affine(capture.name).check()
+        if self._walls is None:
+            with torch.inference_mode(False), torch.enable_grad():
+                self._walls = make_walls(bent, self.samples, self._wall_map)
+        return self._walls
+
+    def dense_weights(self) -> list[torch.Tensor] | None:
+        """Return the weights between the sites, where the network is a chain of dense layers with ReLU.
+
+        Batch norm in eval mode counts as part of the layer before it. The last layer, which no site follows, is left
+        out.
+
+        Returns:
+            For each site `(unit, unit before)`, the first `(unit, in)`; None for any other network, and without
+            `affine=True`.
+        """
+        if self._leaves is None:
+            return None
+        return dense_chain(list(self._captures.values()), self._leaves, self.samples)
+
+    def _wall_map(self, values: Sequence[torch.Tensor], captures: Sequence[Capture]) -> AffineMap:
+        last = max(capture.order for capture in captures)
+        return AffineMap(
+            values,
+            self._leaves or [],
+            samples=self.samples,
+            suspects=[suspect for suspect in self._suspects if suspect.order < last],
+            widest=sum(one.shape[1] for one in values),
+            cut=next((capture.cut for capture in captures if capture.cut is not None), None),
+        )
+
     def _make_map(self, site: str | None, leaves: list[torch.Tensor]) -> AffineMap:
         if site is None:
             result, what, order = self._result, "the output", sys.maxsize
@@ -173,7 +236,7 @@ class Observation:
             )
         widest = max([capture.shape.numel() for capture in self._captures.values()], default=0) // self.samples
         return AffineMap(
-            result.reshape(self.samples, -1),
+            [result.reshape(self.samples, -1)],
             leaves,
             samples=self.samples,
             suspects=[suspect for suspect in self._suspects if suspect.order < order],

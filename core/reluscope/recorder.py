@@ -45,6 +45,8 @@ class Capture:
         packed: The pattern as bits `(row, byte)`, where only it is kept.
         trouble: What was not finite, where only the pattern is kept.
         after: Path of the module with parameters of its own that was the last to finish before.
+        taken: Of a max-pool within a graph: a copy of what it took.
+        call: Arguments of a max-pool's call, positional and by name.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Capture:
     packed: torch.Tensor | None = None
     trouble: str = ""
     after: str = ""
+    taken: torch.Tensor | None = None
+    call: tuple[Sequence[Any], Mapping[str, Any]] = ((), {})
 
     @property
     def values(self) -> torch.Tensor:
@@ -209,6 +213,8 @@ class Recorder(TorchFunctionMode):
         return capture
 
     def _pool(self, pool: Pool, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        z = argument(args, kwargs, 0, "input")
+        taken = z.clone() if self.graph else None
         values, winners = (pool.indexed or func)(*args, **kwargs)
         channel = max(winners.ndim - pool.spatial - 1, 0)
         name = self._name(pool.name)
@@ -220,12 +226,15 @@ class Recorder(TorchFunctionMode):
                 channel=channel,
                 pool=pool,
                 order=self.calls,
+                cut=self.cuts.of(z) if self.graph else None,
                 after=self._last,
+                taken=taken,
+                call=((None, *args[1:]), {key: value for key, value in kwargs.items() if key != "input"}),
             )
         )
         if name in self._replay:
             winners = self._replay[name].values
-            replayed = pooled(argument(args, kwargs, 0, "input"), winners, pool.spatial)
+            replayed = pooled(z, winners, pool.spatial)
             values = values if replayed is None else replayed
         # The caller may get the winners too (to unpool), and may change them.
         return values if pool.indexed is not None else (values, winners.clone())
