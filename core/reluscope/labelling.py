@@ -24,6 +24,8 @@ ABOUT = {
     "smooth": "whether the activation is smooth, so that its pattern is thresholded at zero",
     "unit_site": "site of the unit",
     "neuron": "index of the unit in its site",
+    "layer": "layer: name of its weight",
+    "skipped": "why the layer has no value; empty where it has one",
     "class": "class",
     "bound": "end of the interval",
 }
@@ -273,7 +275,8 @@ def _place(array: xr.DataArray, where: np.ndarray[Any, Any]) -> str:
     if not array.ndim:
         return ""
     first = tuple(int(index) for index in np.argwhere(where)[0])
-    coordinate = {"site": "site", "unit": "unit_site"}.get(str(array.dims[0]), "")
+    named = {"site": ("site", "site"), "unit": ("site", "unit_site"), "layer": ("layer", "layer")}
+    what, coordinate = named.get(str(array.dims[0]), ("", ""))
     if coordinate in array.coords:
-        return f" at site {str(array.coords[coordinate].values[first[0]])!r}"
+        return f" at {what} {str(array.coords[coordinate].values[first[0]])!r}"
     return f" at index {first}"

@@ -32,8 +32,8 @@ REFERENCES = ("first", "previous", "last")
 """Moments of a run that a metric may compare the present one with."""
 
 TAKEN = frozenset(
-    "step epoch seed site activation smooth unit unit_site neuron sample feature class bound learning_rate pattern x y "
-    "point".split()
+    "step epoch seed site activation smooth unit unit_site neuron layer skipped sample feature class bound "
+    "learning_rate pattern x y point".split()
 )
 """Names of labels, which no variable may share."""
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reluscope.hookspecs import hookimpl
-from reluscope_plugins.geometry.affine_rank import affine_rank
+from reluscope_plugins.geometry.affine_rank import affine_rank, affine_rank_bound, rank_deficiency
+from reluscope_plugins.geometry.bounded_region_share import bounded_region_share
+from reluscope_plugins.geometry.layers import (
+    distance_from_initialisation,
+    frobenius_norm,
+    spectral_norm,
+    stable_rank,
+    weight_rank,
+)
 from reluscope_plugins.geometry.preactivation_rank import preactivation_rank
+from reluscope_plugins.geometry.rank_collapse import rank_collapse
 
 if TYPE_CHECKING:
     from reluscope.entries import Metric
@@ -19,4 +28,16 @@ def reluscope_metrics() -> list[Metric]:
     Returns:
         The entries.
     """
-    return [affine_rank, preactivation_rank]
+    return [
+        affine_rank,
+        affine_rank_bound,
+        rank_deficiency,
+        rank_collapse,
+        preactivation_rank,
+        bounded_region_share,
+        spectral_norm,
+        frobenius_norm,
+        stable_rank,
+        weight_rank,
+        distance_from_initialisation,
+    ]

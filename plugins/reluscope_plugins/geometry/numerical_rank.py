@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reluscope.errors import ObservationError
+
 
 def numerical_rank(matrices: Tensor, *, rtol: float | None = None) -> Tensor:
     """Count singular values that are not rounding.
@@ -17,6 +19,9 @@ def numerical_rank(matrices: Tensor, *, rtol: float | None = None) -> Tensor:
     Returns:
         The ranks, int64 `(sample,)`.
 
+    Raises:
+        ObservationError: If the tolerance is negative or not a number.
+
     Example:
         >>> numerical_rank(torch.stack([torch.eye(3), torch.zeros(3, 3), torch.ones(3, 3)])).tolist()
         [3, 0, 1]
@@ -25,5 +30,9 @@ def numerical_rank(matrices: Tensor, *, rtol: float | None = None) -> Tensor:
         matrices = matrices.float()
     if rtol is None:
         rtol = max(matrices.shape[-2:]) * torch.finfo(matrices.dtype).eps
+    if not rtol >= 0.0:
+        raise ObservationError(
+            f"rtol: got {rtol!r}, expected a number from 0 on, such as 1e-6; None takes NumPy's tolerance"
+        )
     values = torch.linalg.svdvals(matrices)
     return (values > rtol * values.amax(-1, keepdim=True)).sum(-1)
