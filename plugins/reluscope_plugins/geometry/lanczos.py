@@ -81,7 +81,7 @@ def greatest_eigenvalue(
             lower, done, closed = _test(torch.stack(diagonal, -1), torch.stack(off_diagonal, -1), rtol, needed)
             if bool(done.all()):
                 break
-            check = step + max(1, step // 8)
+            check = step + 1 + step // 16
     upper = torch.where(closed, lower, lower * (1 + rtol))
     return GreatestEigenvalue(lower.to(start), upper.to(start), step)
 
