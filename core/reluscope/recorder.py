@@ -47,6 +47,7 @@ class Capture:
         after: Path of the module with parameters of its own that was the last to finish before.
         taken: Of a max-pool within a graph: a copy of what it took.
         call: Arguments of a max-pool's call, positional and by name.
+        node: Node in the graph of what the call gave, None without a graph.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Capture:
     after: str = ""
     taken: torch.Tensor | None = None
     call: tuple[Sequence[Any], Mapping[str, Any]] = ((), {})
+    node: Any = None
 
     @property
     def values(self) -> torch.Tensor:
@@ -172,6 +174,8 @@ class Recorder(TorchFunctionMode):
             result = _hardsigmoid(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
+        if self.graph and capture is not None:
+            capture.node = result.grad_fn
         self._layout.follow(func, args, kwargs, result)
         if self.graph:
             self.cuts.follow(func, args, kwargs, result, where=self.path, order=self.calls)
@@ -236,6 +240,8 @@ class Recorder(TorchFunctionMode):
             winners = self._replay[name].values
             replayed = pooled(z, winners, pool.spatial)
             values = values if replayed is None else replayed
+        if self.graph:
+            self.captures[-1].node = values.grad_fn
         # The caller may get the winners too (to unpool), and may change them.
         return values if pool.indexed is not None else (values, winners.clone())
 

@@ -20,7 +20,7 @@ def bounded_region_share(observation: Observation, *, limit: int | None = None) 
 
     Args:
         observation: One batch, with the affine map.
-        limit: Numbers that a sample's walls may hold, walls times inputs; None takes 4194304. More is refused.
+        limit: Numbers that a sample's walls may hold, walls times inputs; None takes 2097152. More is refused.
 
     Returns:
         The number of samples whose region is bounded.
