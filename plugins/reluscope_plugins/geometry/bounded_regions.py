@@ -87,8 +87,8 @@ def region_boundedness(observation: Observation, *, limit: int = LIMIT) -> Bound
     if count * inputs > limit:
         raise ObservationError(
             f"region_boundedness: each sample has {count} walls in {inputs} inputs, {count * inputs} numbers, expected "
-            f"at most {limit}; take a smaller network, or raise limit and wait: a linear programme of 1.9 million takes "
-            "about a minute"
+            f"at most {limit}; take a smaller network, or raise limit and wait: a linear programme of 1.9 million "
+            "takes about a minute"
         )
     gradients = walls.map.weight.detach().cpu()
     rounding = max(count, inputs) * torch.finfo(gradients.dtype).eps
