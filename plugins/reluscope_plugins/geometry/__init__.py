@@ -1,4 +1,4 @@
-"""Geometry of the linear pieces: rank, and later distances and angles, of the local affine map."""
+"""Geometry of the linear pieces: rank, singular values, slope, and distance to the edge; and of the weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from reluscope.hookspecs import hookimpl
 from reluscope_plugins.geometry.affine_frobenius_norm import affine_frobenius_norm
 from reluscope_plugins.geometry.affine_rank import affine_rank, affine_rank_bound, rank_deficiency
 from reluscope_plugins.geometry.bounded_region_share import bounded_region_share
+from reluscope_plugins.geometry.edge_distance import edge_distance, least_edge_distance
 from reluscope_plugins.geometry.layers import (
     distance_from_initialisation,
     frobenius_norm,
@@ -50,4 +51,6 @@ def reluscope_metrics() -> list[Metric]:
         singular_values,
         reciprocal_condition_number,
         affine_frobenius_norm,
+        edge_distance,
+        least_edge_distance,
     ]

@@ -165,7 +165,8 @@ def _search(walls: Walls, bounds: torch.Tensor, directions: int, *, exact: bool)
         for found, wall in zip(walls.map.rmatvec(covectors), candidate.t(), strict=True):
             length = torch.linalg.vector_norm(found, dim=1)
             away = torch.where(length > 0, walls.value[everyone, wall] / length, math.inf)
-            nearer = away < distance
+            # of two that are as near (a unit, and the max-pool that it then loses) the earlier one
+            nearer = (away < distance) | ((away == distance) & away.isfinite() & (wall < nearest))
             distance = torch.where(nearer, away, distance)
             nearest = torch.where(nearer, wall, nearest)
             gradient[nearer] = found[nearer]
