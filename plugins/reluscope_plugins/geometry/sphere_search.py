@@ -81,19 +81,20 @@ def sphere_search(
     point = torch.full_like(x, torch.nan)
     with preserved(network):
         reference = observe(network, x, patterns_only=True)
-        remaining = torch.arange(len(x))
-        for radius in radii:
-            for some in remaining.split(max(1, batch_size // directions)):
-                drawn = torch.randn(len(some), directions, x[0].numel(), generator=generator, dtype=torch.float64)
-                steps = radius * drawn / torch.linalg.vector_norm(drawn, dim=2, keepdim=True)
+        remaining, spheres = torch.arange(len(x)), torch.tensor(radii, dtype=torch.float64)
+        while len(remaining) and len(spheres):
+            # as many spheres at once as fit
+            ahead, spheres = spheres.tensor_split([max(1, batch_size // (directions * len(remaining)))])
+            lengths = ahead.repeat_interleave(directions)[None, :, None]
+            for some in remaining.split(max(1, batch_size // lengths.numel())):
+                drawn = torch.randn(len(some), lengths.numel(), x[0].numel(), generator=generator, dtype=torch.float64)
+                steps = lengths * drawn / torch.linalg.vector_norm(drawn, dim=2, keepdim=True)
                 points = x[some].unsqueeze(1) + steps.to(x).unflatten(2, x.shape[1:])
-                changed = _changed(network, reference, points.flatten(0, 1), some.repeat_interleave(directions))
-                changed = changed.unflatten(0, (len(some), directions))
+                changed = _changed(network, reference, points.flatten(0, 1), some.repeat_interleave(lengths.numel()))
+                changed = changed.unflatten(0, (len(some), lengths.numel()))
                 hit = changed.any(1)
                 point[some[hit]] = points[hit, changed[hit].int().argmax(1)]
             remaining = remaining[point[remaining].flatten(1).isnan().any(1).cpu()]
-            if not len(remaining):
-                break
         found = (~point.flatten(1).isnan().any(1)).nonzero().squeeze(1).cpu()
         _bisect(network, reference, x, point, found, bisections)
     gap = torch.linalg.vector_norm((point.double() - x.double()).flatten(1), dim=1)

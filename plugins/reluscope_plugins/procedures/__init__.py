@@ -33,6 +33,25 @@ def reluscope_procedures() -> list[Procedure]:
             },
         ),
         Procedure(
+            name="local_slope",
+            summary="Measure how the slope changes with the distance from training samples, while a network learns.",
+            definition="reluscope_plugins.procedures.local_slope:local_slope",
+            metrics=("loss", "accuracy"),
+            groups={
+                "local_slope": "mean relative change of the slope at each radius, at chosen epochs",
+                **_TRAINING,
+            },
+        ),
+        Procedure(
+            name="region_differences",
+            summary="Measure how much singular values differ between regions, in freshly drawn networks.",
+            definition="reluscope_plugins.procedures.region_differences:region_differences",
+            groups={
+                "differences": "mean squared difference of the singular values, beside its bounds",
+                "pairs": "the same of each pair of regions, and the distances between them",
+            },
+        ),
+        Procedure(
             name="train",
             summary="Train a classifier and measure it as it learns.",
             definition="reluscope_plugins.procedures.train:train",
