@@ -1,7 +1,6 @@
 """How fast the distance to the edge of a region is found, against a loop over units with autograd.
 
-Run it with `make benchmarks`, or with `python tests/benchmarks/bench_edge_distance.py`; it fails, or exits with 1,
-where a bound is missed. The data are those that `RELUSCOPE_DATA` names.
+Run it with `make benchmarks`, among the others; it fails where a bound is missed. The data are those that `RELUSCOPE_DATA` names.
 
 The loop takes the gradient of one unit for all samples at once, and keeps the least of |z| over its norm: what one
 writes without a library. The physical unit is the network's bare forward pass over the same batch: a distance cannot be
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,7 +187,3 @@ def test_resnet(capsys: pytest.CaptureFixture[str], *, certain: bool) -> None:
     with capsys.disabled():
         for line in residual(folder(), certain=certain, limit=600 if certain else 60):
             print(line)
-
-
-if __name__ == "__main__":
-    sys.exit(pytest.main([__file__, "-o", "python_files=bench_*.py", "--benchmark-enable", "-q"]))
