@@ -179,6 +179,17 @@ def test_convolutions_by_their_own_patterns(seed: int) -> None:
         assert not same(1e9 * direction)[found.bounded].any()
 
 
+def test_a_region_between_parallel_walls_alone_is_unbounded() -> None:
+    """All walls in pairs, so that the recession cone is a plane through zero: no direction leads away from a wall."""
+    model = dense([4, 3], 0, nn.Hardtanh)
+    with torch.no_grad():
+        model[0].bias.zero_()
+    x = torch.zeros(1, 4, dtype=torch.float64)
+    found = region_boundedness(observe(model, x, affine=True))
+    assert found.bounded.tolist() == [False]
+    assert np.abs(model[0].weight.detach().numpy() @ found.direction[0]).max() < 1e-14
+
+
 def test_without_enough_walls_no_programme_is_solved() -> None:
     found = region_boundedness(observe(dense([5, 3, 9, 9], 0), drawn(4, 5), affine=True))
     assert not found.bounded.any()
