@@ -1,6 +1,7 @@
 """How fast the distance to the edge of a region is found, against a loop over units with autograd.
 
-Run it with `make benchmarks`, among the others; it fails where a bound is missed. The data are those that `RELUSCOPE_DATA` names.
+Run it with `make benchmarks`, among the others; it fails where a bound is missed. The data are those that
+`RELUSCOPE_DATA` names.
 
 The loop takes the gradient of one unit for all samples at once, and keeps the least of |z| over its norm: what one
 writes without a library. The physical unit is the network's bare forward pass over the same batch: a distance cannot be

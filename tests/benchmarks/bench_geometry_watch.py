@@ -1,6 +1,7 @@
 """What it costs to watch rank, slope and distance to the edge during a training.
 
-Run it with `make benchmarks`, among the others; it fails where the bound is missed. The data are those that `RELUSCOPE_DATA` names.
+Run it with `make benchmarks`, among the others; it fails where the bound is missed. The data are those that
+`RELUSCOPE_DATA` names.
 
 F1 is trained on FashionMNIST; after each epoch one `Watch` measures rank, 2-slope and distance on 500 images of the
 test set. What the watch takes is compared with what the epoch takes, epoch by epoch, so that both see the same load.
