@@ -206,7 +206,6 @@ def _p_norms(affine_map: AffineMap, p: float, rtol: float, failure: float, gener
     theta = 2 * (1 - 1 / p) if p < 2 else 1 - 2 / p
     upper = one ** (1 - theta) * two.upper**theta if p < 2 else two.upper ** (1 - theta) * infinity**theta
     start = torch.randn(_STARTS, samples, ins, generator=generator, dtype=torch.float64).to(one)
-    start[0] = start[0].abs()  # from where the norm of a positive W is found
     push: Product = affine_map.matvec
     pull: Product = affine_map.rmatvec
     if matrix is not None:
