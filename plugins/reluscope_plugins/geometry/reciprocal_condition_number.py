@@ -17,9 +17,9 @@ def reciprocal_condition_number(observation: Observation) -> Tensor:
     r"""Least over greatest singular value of the local affine map, mean over samples.
 
     $\frac{1}{N} \sum_n \sigma_r(W_{R(x_n)}) / \sigma_1(W_{R(x_n)})$ with $r = \min(n_{out}, n_{in})$, the inverse of
-    the condition number: 1 where the map stretches all directions alike, 0 where it loses one, and for the zero map. The
-    condition number itself is infinite there, so that one such sample would hide all others in the mean; of each
-    sample, `reluscope_plugins.geometry.spectrum.condition_numbers` gives it.
+    the condition number: 1 where the map stretches all directions alike, 0 where it loses one, and for the zero map.
+    The condition number itself is infinite there, so that one such sample would hide all others in the mean; of
+    each sample, `reluscope_plugins.geometry.spectrum.condition_numbers` gives it.
 
     Cost: as `affine_rank`.
 
