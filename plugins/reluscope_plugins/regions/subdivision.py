@@ -1,0 +1,95 @@
+"""A planar subdivision into convex polygons, cut along the zeros of functions that are affine on each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from reluscope_plugins.regions.cutting import cut
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+OUTSIDE = -1
+"""The face beyond the window."""
+
+
+@dataclasses.dataclass
+class Subdivision:
+    """Vertices, edges and faces, linked as half-edges.
+
+    Edge e is the pair of half-edges 2e and 2e + 1, one for each direction. A half-edge has its face on the left.
+
+    Attributes:
+        points: Coordinates of the vertices, `(vertex, 2)`.
+        origin: Vertex at which each half-edge starts, `(half-edge,)`.
+        following: The half-edge after it along the same face, `(half-edge,)`.
+        before: The half-edge before it, `(half-edge,)`.
+        face: Its face, `OUTSIDE` beyond the window, `(half-edge,)`.
+        start: A half-edge of each face, `(face,)`.
+        leaving: A half-edge that starts at each vertex, `(vertex,)`.
+        maker: Of each edge what it is a zero of: the number of a function, counted over all cuts, or -1 for an edge of
+            the window, `(edge,)`.
+        functions: How many functions it was cut along.
+    """
+
+    points: Floats
+    origin: Integers
+    following: Integers
+    before: Integers
+    face: Integers
+    start: Integers
+    leaving: Integers
+    maker: Integers
+    functions: int = 0
+
+    @classmethod
+    def of(cls, corners: Sequence[Sequence[float]]) -> Subdivision:
+        """Begin with one convex polygon.
+
+        Args:
+            corners: Its corners, counterclockwise, `(corner, 2)`.
+
+        Returns:
+            A subdivision of one face.
+        """
+        points = np.asarray(corners, dtype=np.float64)
+        count = len(points)
+        edge = np.arange(count)
+        after, ahead = (edge + 1) % count, (edge - 1) % count
+        both = np.empty((4, 2 * count), dtype=np.int64)
+        both[:, 0::2] = edge, 2 * after, 2 * ahead, np.zeros(count)
+        both[:, 1::2] = after, 2 * ahead + 1, 2 * after + 1, np.full(count, OUTSIDE)
+        origin, following, before, face = both
+        return cls(
+            points=points,
+            origin=origin,
+            following=following,
+            before=before,
+            face=face,
+            start=np.zeros(1, dtype=np.int64),
+            leaving=2 * edge,
+            maker=np.full(count, -1),
+        )
+
+    def cut(self, values: Floats, tolerance: Floats) -> Floats:
+        """Cut all faces along the zeros of functions, in place.
+
+        A vertex at which a function is no greater than the tolerance counts as one of its zeros, so that lines that
+        meet in one point do not leave slivers there.
+
+        Args:
+            values: Of each function at each vertex, `(vertex, function)`; affine on each face.
+            tolerance: Of each function, `(function,)`.
+
+        Returns:
+            The values at all vertices, old and new, `(vertex, function)`.
+        """
+        arrays = (self.points, self.origin, self.following, self.before, self.face, self.start, self.leaving, self.maker)
+        *grown, values = cut(*arrays, np.ascontiguousarray(values), tolerance, self.functions)
+        self.points, self.origin, self.following, self.before, self.face, self.start, self.leaving, self.maker = grown
+        self.functions += values.shape[1]
+        return values
