@@ -26,12 +26,13 @@ def small_cnn(
     kernel: int = 3,
     batch_norm: bool = False,
     pooling: str = "max",
+    global_pool: bool = True,
     activation: str = "relu",
 ) -> nn.Sequential:
     """Build stacked convolutions: `conv1`, (`norm1`), `relu1`, (`pool1`), `conv2`, ..., and a linear `head`.
 
-    Convolutions keep height and width; pooling halves them between two convolutions; the
-    head sees each channel's mean (`global_pool`).
+    Convolutions keep height and width; pooling halves them between two convolutions; the head sees each channel's mean
+    (`global_pool`), or all values.
 
     Args:
         input_shape: Channels, height and width of an image.
@@ -40,6 +41,7 @@ def small_cnn(
         kernel: Width of a convolution, odd.
         batch_norm: Whether batch normalisation comes before each activation; convolutions then have no bias.
         pooling: `"max"`, `"average"` or `"none"`.
+        global_pool: Whether each channel's mean is taken before the head.
         activation: One of `reluscope_plugins.architectures.activations.ACTIVATIONS`.
 
     Returns:
@@ -83,7 +85,10 @@ def small_cnn(
         if make_pool is not None and number < len(widths):
             layers[f"pool{number}"] = make_pool()
         inputs = outputs
-    layers["global_pool"] = nn.AdaptiveAvgPool2d(1)
+    height, width = (size >> (halvings if make_pool is not None else 0) for size in shape[1:])
+    if global_pool:
+        layers["global_pool"] = nn.AdaptiveAvgPool2d(1)
+        height = width = 1
     layers["flatten"] = nn.Flatten()
-    layers["head"] = nn.Linear(inputs, classes)
+    layers["head"] = nn.Linear(inputs * height * width, classes)
     return nn.Sequential(layers)

@@ -21,6 +21,16 @@ def reluscope_procedures() -> list[Procedure]:
     """Return the built-in procedures."""
     return [
         Procedure(
+            name="best_epoch",
+            summary="Train a classifier, and repeat what was measured at the epoch of least loss.",
+            definition="reluscope_plugins.procedures.best_epoch:best_epoch",
+            metrics=("loss", "accuracy"),
+            groups={
+                "best_epoch": "the variables of the group epoch at the epoch of least loss, and which epoch that was",
+                **_TRAINING,
+            },
+        ),
+        Procedure(
             name="cells",
             summary="Count and draw the activation cells of a plane, before training and while a network learns.",
             definition="reluscope_plugins.procedures.cells:cells",
@@ -49,6 +59,18 @@ def reluscope_procedures() -> list[Procedure]:
             groups={
                 "differences": "mean squared difference of the singular values, beside its bounds",
                 "pairs": "the same of each pair of regions, and the distances between them",
+            },
+        ),
+        Procedure(
+            name="sample_by_sample",
+            summary="Measure training samples one by one while a network learns, with wrong labels and without.",
+            definition="reluscope_plugins.procedures.sample_by_sample:sample_by_sample",
+            metrics=("loss", "accuracy"),
+            groups={
+                "samples": "the metrics of each sample, its label and whether that is wrong, at chosen epochs",
+                "detection": "how well each metric tells wrong labels from right ones: AUROC and its interval",
+                "histogram": "share of the samples in each bin of the first metric, by whether their label is wrong",
+                **_TRAINING,
             },
         ),
         Procedure(

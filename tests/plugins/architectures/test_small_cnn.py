@@ -55,6 +55,16 @@ def test_values_are_those_of_the_loops(pooling: str, how: Any, kernel: int) -> N
     assert np.allclose(model(x).detach().numpy(), np.array(expected), atol=1e-12)
 
 
+@pytest.mark.parametrize(("pooling", "size"), [("max", 3 * 3), ("none", 7 * 6)])
+def test_without_global_pool_the_head_sees_all_values(pooling: str, size: int) -> None:
+    model = SMALL_CNN.build(input_shape=[2, 7, 6], channels=[3, 4], pooling=pooling, global_pool=False)
+    assert "global_pool" not in dict(model.named_children())
+    assert model.head.in_features == 4 * size
+    x = torch.randn(2, 2, 7, 6, generator=torch.Generator().manual_seed(1))
+    seen = model[:-2](x).reshape(2, -1)
+    torch.testing.assert_close(model(x), seen @ model.head.weight.T + model.head.bias)
+
+
 def test_parts_are_named() -> None:
     model = SMALL_CNN.build(input_shape=[3, 32, 32], channels=[8, 16], batch_norm=True, activation="prelu")
     assert [name for name, _ in model.named_children()] == [

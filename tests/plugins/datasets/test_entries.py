@@ -20,7 +20,7 @@ LAB = Lab(plugins=[datasets])
 def test_all_are_there() -> None:
     names = {"arrays", "checkerboard", "cifar10", "cifar100", "digits", "fashion_mnist", "gaussian", "imagenet"}
     names |= {"mislabel", "mnist", "pixel_shuffle", "random_labels", "speech_commands", "subset"}
-    names |= {"tiny_imagenet"}
+    names |= {"rescale", "tiny_imagenet"}
     assert set(LAB.datasets) == names
     for entry in LAB.datasets.values():
         assert entry.licence
