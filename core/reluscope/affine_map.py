@@ -11,12 +11,15 @@ from typing import Any
 import torch
 
 from reluscope.errors import ObservationError
+from reluscope.linear_nodes import shows_affine
 from reluscope.probe import Probe
 from reluscope.suspects import Suspect
 
 _SEED = 0x5EED
 _CHUNK = 2**24
 """Numbers that one chunk of rows of W may hold at the widest layer."""
+_CHUNK_ON_CPU = 2**18
+"""Likewise on a CPU, where larger chunks are no faster than row after row, and with batch norm slower."""
 
 
 _Pull = tuple[Sequence[torch.Tensor], torch.Tensor]
@@ -27,8 +30,9 @@ class AffineMap:
 
     Works on the recorded graph of one forward pass, whose masks are frozen there: `rmatvec` is a backward pass,
     `matvec` its transpose (the derivative of the backward pass by the covector), and neither forms W. Inputs and
-    outputs are flattened; several inputs are concatenated. Before the first answer the curvature is tested: the
-    derivative of u^T J(x) v by x must vanish exactly for random u and v. A graph that leaves out a part of the network
+    outputs are flattened; several inputs are concatenated. Before the first answer, unless
+    all nodes of the graph are known to be affine on a piece, the curvature is tested: the derivative of u^T J(x) v by x
+    must vanish exactly for random u and v. A graph that leaves out a part of the network
     has no curvature either; so a cut is refused by name, and a probe compares W with the network's own values.
 
     Args:
@@ -65,6 +69,7 @@ class AffineMap:
         self._cut = cut
         self._probe = probe
         self._target = target
+        self._checked = False
         self.samples = samples
         for leaf in self._leaves:
             if leaf.ndim == 0 or leaf.shape[0] != samples:
@@ -99,12 +104,13 @@ class AffineMap:
     @cached_property
     def weight(self) -> torch.Tensor:
         """W, formed: `(sample, out, in)`."""
-        pull = self._pull
+        self.check()
         _, outs, ins = self.shape
+        if outs <= ins and self._hangs:
+            return self._stacked(outs, self._outputs[0], lambda basis, batched: self._back(basis, batched=batched))
+        pull = self._pull
         if pull is None:
             return torch.zeros(self.shape, dtype=self.dtype, device=self._outputs[0].device)
-        if outs <= ins:
-            return self._stacked(outs, self._outputs[0], lambda basis, batched: self._back(basis, batched=batched))
         columns = self._stacked(ins, pull[1], lambda basis, batched: self._push(pull, basis, batched=batched))
         return columns.transpose(1, 2).contiguous().to(self.dtype)
 
@@ -112,7 +118,9 @@ class AffineMap:
     def bias(self) -> torch.Tensor:
         """The offset b = f(x) - W x: `(sample, out)`."""
         with torch.no_grad():
-            return self._flat(self._outputs).detach().to(self.dtype) - self.matvec(self.input)
+            formed = self.__dict__.get("weight")
+            pushed = self.matvec(self.input) if formed is None else (formed @ self.input.unsqueeze(-1)).squeeze(-1)
+            return self._flat(self._outputs).detach().to(self.dtype) - pushed
 
     def matvec(self, vector: torch.Tensor) -> torch.Tensor:
         """Return W v, without forming W (forward mode with frozen masks).
@@ -127,6 +135,7 @@ class AffineMap:
             ObservationError: If the shape does not fit, or the network is not affine on a piece.
         """
         self._check(vector, self.shape[2], "in")
+        self.check()
         pull = self._pull
         if pull is None:
             return vector.new_zeros(*vector.shape[:-1], self.shape[1], dtype=self.dtype)
@@ -141,7 +150,16 @@ class AffineMap:
         Raises:
             ObservationError: If the network is not affine on a piece, or its graph does not tell.
         """
-        _ = self._pull
+        if self._checked:
+            return
+        for suspect in self._ancestors(certain=True):
+            raise ObservationError(f"not affine on a piece: {suspect}; {suspect.remedy}")
+        if self._hangs:
+            if not shows_affine(self._outputs) and self._pull is not None:
+                self._test_curvature(self._pull[1])
+            self._test_mixing()
+        self._compare()
+        self._checked = True
 
     def rmatvec(self, covector: torch.Tensor) -> torch.Tensor:
         """Return W^T u, without forming W (backward mode).
@@ -156,7 +174,8 @@ class AffineMap:
             ObservationError: If the shape does not fit, or the network is not affine on a piece.
         """
         self._check(covector, self.shape[1], "out")
-        if self._pull is None:
+        self.check()
+        if not self._hangs:
             return covector.new_zeros(*covector.shape[:-1], self.shape[2], dtype=self.dtype)
         covector = covector.detach().to(self._outputs[0])
         if covector.ndim == 2:
@@ -164,45 +183,44 @@ class AffineMap:
         return self._each(covector, lambda some, batched: self._back(some, batched=batched))
 
     @cached_property
+    def _hangs(self) -> bool:
+        # Whether any output depends on the input.
+        return any(output.requires_grad for output in self._outputs)
+
+    @cached_property
     def _pull(self) -> _Pull | None:
-        # Random covectors and W^T times them, with the graph between them, tested for curvature; None where W = 0.
-        for suspect in self._ancestors(certain=True):
-            raise ObservationError(f"not affine on a piece: {suspect}; {suspect.remedy}")
-        if not any(output.requires_grad for output in self._outputs):
-            self._compare(None)
+        # Random covectors and W^T times them, with the graph between them; None where W = 0.
+        if not self._hangs:
             return None
         with self._context():
             covectors = [self._random(output).requires_grad_() for output in self._outputs]
             pulled = self._flat(self._grad(self._outputs, self._leaves, covectors, create_graph=True))
-            if not pulled.requires_grad:
-                self._compare(None)
-                return None
-            self._test_curvature(pulled)
-            self._test_mixing(covectors)
-            self._compare((covectors, pulled))
-        return covectors, pulled
+        return (covectors, pulled) if pulled.requires_grad else None
 
     def _test_curvature(self, pulled: torch.Tensor) -> None:
         for curvature in self._grad([pulled], self._leaves, [self._random(pulled)]):
             if bool((curvature != 0).any()):
                 raise ObservationError(self._refusal())
 
-    def _test_mixing(self, covectors: Sequence[torch.Tensor]) -> None:
-        even = self._flat(covectors).detach().clone()
+    def _test_mixing(self) -> None:
+        if self.samples == 1:
+            return
+        even = self._flat([self._random(output) for output in self._outputs])
         even[1::2] = 0
-        if self.samples > 1 and bool((self._back(even)[1::2] != 0).any()):
+        if bool((self._back(even)[1::2] != 0).any()):
             raise ObservationError(
                 "the output of one sample depends on another sample, so there is no affine map of each; observe "
                 "samples one at a time, or remove what mixes them"
             )
 
-    def _compare(self, pull: _Pull | None) -> None:
+    def _compare(self) -> None:
         # With what the graph does not tell: a named cut, then the network's own values.
         if self._cut is not None:
             raise ObservationError(f"the affine map is lost: {self._cut}; {self._cut.remedy}")
         if self._probe is None:
             return
         pushed = torch.zeros_like(self._flat(self._outputs).detach())
+        pull = self._pull
         if pull is not None:
             pushed = self._push(pull, self._probe.step.to(pull[1]))
         sample = self._probe.mismatch(self._target, pushed)
@@ -275,9 +293,10 @@ class AffineMap:
 
     def _each(self, vectors: torch.Tensor, apply: Callable[[torch.Tensor, bool], torch.Tensor]) -> torch.Tensor:
         # Many at a time.
-        chunk = max(1, _CHUNK // max(1, self.samples * max(self._widest, *self.shape[1:])))
+        most = _CHUNK_ON_CPU if vectors.device.type == "cpu" else _CHUNK
+        chunk = max(1, most // max(1, self.samples * max(self._widest, *self.shape[1:])))
         pieces: list[torch.Tensor] = []
-        vectorised = True
+        vectorised = chunk > 1
         for some in torch.split(vectors, chunk):
             if vectorised:
                 try:
