@@ -222,6 +222,7 @@ def test_no_neighbour() -> None:
     assert beyond.found.tolist() == [False, False, False]
     assert torch.equal(beyond.observation.input, observation.input)
     assert beyond.perturbation.frobenius_norm.tolist() == [0.0, 0.0, 0.0]
+    assert (beyond.perturbation.normal == 0).all()
 
 
 def test_the_model_is_left_as_found_and_grad_mode_does_not_matter() -> None:
