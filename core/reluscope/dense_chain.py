@@ -12,7 +12,9 @@ from reluscope.recorder import Capture
 _RESHAPES = frozenset(("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0"))
 
 
-def dense_chain(captures: Sequence[Capture], leaves: Sequence[torch.Tensor], samples: int) -> list[torch.Tensor] | None:
+def dense_chain(
+    captures: Sequence[Capture], leaves: Sequence[torch.Tensor], samples: int, output: torch.Tensor | None = None
+) -> list[torch.Tensor] | None:
     """Return the weights of a network in which each ReLU's pre-activation is a dense layer of the one before.
 
     Batch norm in eval mode is part of the layer before it.
@@ -21,9 +23,11 @@ def dense_chain(captures: Sequence[Capture], leaves: Sequence[torch.Tensor], sam
         captures: What was seen at the sites, within the graph, in their order.
         leaves: The inputs at the start of the graph.
         samples: Number of samples.
+        output: What the network gives, within the graph; None to leave out what comes after the last site.
 
     Returns:
-        For each site `(unit, unit before)`, the first `(unit, in)`; None where the network is something else.
+        For each site `(unit, unit before)`, the first `(unit, in)`, and for the output `(out, unit)`; None where the
+        network is something else.
     """
     if len(leaves) != 1 or not captures:
         return None
@@ -41,7 +45,14 @@ def dense_chain(captures: Sequence[Capture], leaves: Sequence[torch.Tensor], sam
             return None
         weights.append(weight)
         before = node
-    return weights
+    if output is None:
+        return weights
+    if _is_relu_of(output.grad_fn, before):
+        return [*weights, torch.eye(output.shape[1], dtype=output.dtype, device=output.device)]
+    layer = _layer(output.grad_fn)
+    if layer is None or not _is_relu_of(layer[1], before):
+        return None
+    return [*weights, layer[0]]
 
 
 def _layer(node: Any) -> tuple[torch.Tensor, Any] | None:

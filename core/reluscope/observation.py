@@ -188,19 +188,23 @@ class Observation:
                 self._walls = make_walls(bent, self.samples, self._wall_map)
         return self._walls
 
-    def dense_weights(self) -> list[torch.Tensor] | None:
+    def dense_weights(self, *, output: bool = False) -> list[torch.Tensor] | None:
         """Return the weights between the sites, where the network is a chain of dense layers with ReLU.
 
-        Batch norm in eval mode counts as part of the layer before it. The last layer, which no site follows, is left
-        out.
+        Batch norm in eval mode counts as part of the layer before it.
+
+        Args:
+            output: Whether the last layer, which no site follows, is wanted too; the identity where the network ends
+                with a site.
 
         Returns:
             For each site `(unit, unit before)`, the first `(unit, in)`; None for any other network, and without
             `affine=True`.
         """
-        if self._leaves is None:
+        if self._leaves is None or (output and not isinstance(self._result, torch.Tensor)):
             return None
-        return dense_chain(list(self._captures.values()), self._leaves, self.samples)
+        captures = list(self._captures.values())
+        return dense_chain(captures, self._leaves, self.samples, self._result if output else None)
 
     def _wall_map(self, values: Sequence[torch.Tensor], captures: Sequence[Capture]) -> AffineMap:
         last = max(capture.order for capture in captures)

@@ -77,11 +77,11 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
         first: Number of the first function, for `maker`.
 
     Returns:
-        The first nine arguments, grown.
+        The first eight arguments, grown, and of each face the one that it was cut from, `(face,)`.
     """
     functions = values.shape[1]
     vertices, edges, faces = len(points), len(maker), len(start)
-    stamp = np.full(faces, -1, np.int64)
+    stamp, parent = np.full(faces, -1, np.int64), np.arange(faces)
     touched = np.empty(16, np.int64)
     # lists of edges that a function cuts, and of vertices that it passes through, by function
     cut_head, zero_head = np.full(functions, -1, np.int64), np.full(functions, -1, np.int64)
@@ -208,7 +208,7 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
                 origin, following = _longer(origin, 2 * size), _longer(following, 2 * size)
                 before, face = _longer(before, 2 * size), _longer(face, 2 * size)
             if faces == len(start):
-                start, stamp = _longer(start, 2 * faces), _longer(stamp, 2 * faces)
+                start, stamp, parent = _longer(start, 2 * faces), _longer(stamp, 2 * faces), _longer(parent, 2 * faces)
             chord, other_face = edges, faces
             edges, faces = edges + 1, faces + 1
             maker[chord] = first + function
@@ -222,7 +222,7 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
             following[behind], before[falls] = falls, behind
             face[ahead] = side
             start[side], start[other_face] = ahead, behind
-            stamp[other_face] = function
+            stamp[other_face], parent[other_face] = function, parent[side]
             current = behind
             while True:
                 face[current] = other_face
@@ -246,5 +246,30 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
         start[:faces],
         leaving[:vertices],
         maker[:edges],
-        values[:vertices],
+        parent[:faces],
     )
+
+
+@numba.njit(cache=True)
+def around(origin, following, start):  # type: ignore[no-untyped-def]
+    """Walk around each face.
+
+    Args:
+        origin: As in `Subdivision`, like the next two.
+        following: Likewise.
+        start: Likewise.
+
+    Returns:
+        Vertices, face after face, `(corner,)`, and how many each has, `(face,)`.
+    """
+    vertices, counts, total = np.empty(len(origin), np.int64), np.zeros(len(start), np.int64), 0
+    for face in range(len(start)):
+        current = start[face]
+        while True:
+            vertices[total] = origin[current]
+            total += 1
+            counts[face] += 1
+            current = following[current]
+            if current == start[face]:
+                break
+    return vertices[:total], counts

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reluscope_plugins.regions.cutting import cut
+from reluscope_plugins.regions.cutting import around, cut
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -75,7 +75,7 @@ class Subdivision:
             maker=np.full(count, -1),
         )
 
-    def cut(self, values: Floats, tolerance: Floats) -> Floats:
+    def cut(self, values: Floats, tolerance: Floats) -> Integers:
         """Cut all faces along the zeros of functions, in place.
 
         A vertex at which a function is no greater than the tolerance counts as one of its zeros, so that lines that
@@ -86,10 +86,55 @@ class Subdivision:
             tolerance: Of each function, `(function,)`.
 
         Returns:
-            The values at all vertices, old and new, `(vertex, function)`.
+            Of each face the one that it was cut from, `(face,)`.
         """
-        arrays = (self.points, self.origin, self.following, self.before, self.face, self.start, self.leaving, self.maker)
-        *grown, values = cut(*arrays, np.ascontiguousarray(values), tolerance, self.functions)
+        mine = (self.points, self.origin, self.following, self.before, self.face, self.start, self.leaving, self.maker)
+        *grown, parent = cut(*mine, np.ascontiguousarray(values), tolerance, self.functions)
         self.points, self.origin, self.following, self.before, self.face, self.start, self.leaving, self.maker = grown
         self.functions += values.shape[1]
-        return values
+        return parent
+
+    def face_of_vertices(self) -> Integers:
+        """Return a face at each vertex.
+
+        Returns:
+            `(vertex,)`.
+        """
+        inside = self.face != OUTSIDE
+        found = np.empty(len(self.points), dtype=np.int64)
+        found[self.origin[inside]] = self.face[inside]
+        return found
+
+    def centres(self) -> Floats:
+        """Return a point inside each face: the mean of its corners.
+
+        Returns:
+            `(face, 2)`.
+        """
+        inside = self.face != OUTSIDE
+        face, corner = self.face[inside], self.points[self.origin[inside]]
+        count = np.bincount(face, minlength=len(self.start))
+        return np.stack([np.bincount(face, corner[:, axis], len(self.start)) / count for axis in (0, 1)], 1)
+
+    def polygons(self) -> tuple[Integers, Integers]:
+        """Return the corners of each face.
+
+        Returns:
+            Vertices counterclockwise, face after face, `(corner,)`, and how many each face has, `(face,)`.
+        """
+        return around(self.origin, self.following, self.start)
+
+    def areas(self) -> Floats:
+        """Return the area of each face.
+
+        Returns:
+            `(face,)`.
+        """
+        inside = (self.face != OUTSIDE).nonzero()[0]
+        a = self.points[self.origin[inside]]
+        b = self.points[self.origin[self.following[inside]]]
+        # about the face's own centre, where products of large coordinates do not cancel
+        centre = self.centres()[self.face[inside]]
+        a, b = a - centre, b - centre
+        twice = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+        return np.bincount(self.face[inside], twice, len(self.start)) / 2

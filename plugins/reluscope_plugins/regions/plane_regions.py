@@ -1,0 +1,201 @@
+"""The exact partition of a plane through a network's input space into linear regions."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import nn
+
+from reluscope.errors import ObservationError
+from reluscope.inputs import unwrap
+from reluscope.observation import Observation, observe
+from reluscope_plugins.patterns.plane import Plane
+from reluscope_plugins.regions.affine_pieces import affine_values, masked_maps
+from reluscope_plugins.regions.subdivision import Subdivision
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
+
+SQUARE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
+RELATIVE = 1e-12
+"""Of a unit's greatest value at any vertex: what is no greater counts as zero."""
+_BATCH = 4096
+_NUMBERS = 2**22
+"""Values of functions at vertices that are held at once."""
+
+
+def plane_regions(
+    model: nn.Module, plane: Plane | None = None, *, window: Sequence[Sequence[float]] = SQUARE
+) -> xr.Dataset:
+    r"""Find all linear regions that meet a window of a plane, as polygons.
+
+    The window is cut site by site. On each polygon that the sites before have left, the pre-activation of a site is
+    affine, so that its values at the corners tell which units change their sign there, and where: each polygon is cut
+    along their zeros. So all polygons are convex, and exact up to rounding in float64. A unit that is at a corner no
+    greater than 1e-12 of its greatest value counts as zero there, so that lines through one point leave no slivers;
+    regions about as small as that, relative to the window, are lost.
+
+    Every result is checked: areas are positive and sum to the window's, and vertices less edges plus regions are one.
+
+    Cost: time and memory proportional to the number of regions, for one network. The network is copied in float64.
+
+    Args:
+        model: The network; it takes a batch of inputs of the plane's shape. It is looked at in eval mode.
+        plane: The plane; None for all inputs of two features.
+        window: Corners of a convex polygon, counterclockwise, in coordinates of the plane, `(corner, 2)`.
+
+    Returns:
+        Of regions: `region_area(region)`, `region_corners(region)` (how many, in the order of `corner_vertex(corner)`,
+        vertices counterclockwise, region after region), `region_slope(region, feature, axis)` and
+        `region_offset(region, feature)`, which give output $s_x x + s_y y + o$ in coordinates of the plane, and
+        `region_pattern(region, byte)`, the bits of all units, site after site. Of vertices: `vertex_position(vertex,
+        axis)`. Of edges: `edge_vertices(edge, end)`, `edge_regions(edge, side)` (left of it and right, -1 beyond the
+        window), `edge_site(edge)` (number of the site that made it, -1 for the window) and `edge_unit(edge)`. Of sites:
+        `regions_so_far(site)`, how many regions there are when sites up to this one are looked at.
+
+    Raises:
+        ObservationError: If the network is not piecewise linear, or the window is no convex polygon.
+
+    Example:
+        >>> found = plane_regions(nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1)))
+        >>> found.sizes["region"], round(float(found["region_area"].sum()), 9)
+        (4, 4.0)
+    """
+    corners = _checked(window)
+    plane = Plane.axes() if plane is None else plane
+    network = copy.deepcopy(unwrap(model)).double().eval()
+    subdivision = Subdivision.of(corners)
+    first = observe(network, plane.at(*torch.from_numpy(corners.T.copy())), affine=True)
+    first.walls().map.check()
+    weights = first.dense_weights(output=True)
+    cutter = _General(network, plane, first) if weights is None else _Dense(weights, first, plane)
+    sites = [(site, len(subdivision.start), subdivision.functions) for site in cutter.cut(subdivision)]
+    found = _dataset(subdivision, sites, first, *cutter.finish(subdivision))
+    _check(subdivision, corners)
+    return found
+
+
+class _Dense:
+    # A chain of dense layers: the maps of the regions are carried along, and give the values everywhere.
+    def __init__(self, weights: list[torch.Tensor], first: Observation, plane: Plane) -> None:
+        self._sites = first.sites
+        self._weights = [weight.numpy() for weight in weights]
+        points = [first.preactivation[site].numpy()[0] for site in first.sites] + [first.output.numpy()[0]]
+        inputs = [first.affine().input.numpy()[0]] + [np.maximum(point, 0) for point in points[:-1]]
+        self._biases = [z - w @ x for z, w, x in zip(points, self._weights, inputs, strict=True)]
+        axes = np.stack([*(d.flatten().numpy() for d in plane.directions), plane.origin.flatten().numpy()])
+        self._maps = np.ascontiguousarray((axes @ self._weights[0].T)[None])  # (face, axis, unit)
+        self._maps[:, 2] += self._biases[0]
+        self._patterns: list[npt.NDArray[np.uint8]] = []
+
+    def cut(self, subdivision: Subdivision) -> Iterator[str]:
+        for number, site in enumerate(self._sites):
+            units = self._maps.shape[2]
+            parent = np.arange(len(subdivision.start))
+            begin = 0
+            while begin < units:
+                some = slice(begin, begin + max(16, _NUMBERS // len(subdivision.points)))
+                values = affine_values(
+                    self._maps, parent[subdivision.face_of_vertices()], subdivision.points, begin, min(units, some.stop)
+                )
+                parent = parent[subdivision.cut(values, RELATIVE * np.abs(values).max(0))]
+                begin = some.stop
+            centres, weight = subdivision.centres(), self._weights[number + 1]
+            maps = np.empty((len(parent), 3, len(weight)))
+            patterns = []
+            for start in range(0, len(parent), _BATCH):
+                some = slice(start, start + _BATCH)
+                masked, active = masked_maps(self._maps, parent[some], centres[some])
+                maps[some] = (masked.reshape(-1, units) @ weight.T).reshape(-1, 3, len(weight))
+                patterns.append(np.packbits(active, axis=1))
+            maps[:, 2] += self._biases[number + 1]
+            self._maps = maps
+            self._patterns = [*(pattern[parent] for pattern in self._patterns), np.concatenate(patterns)]
+            yield site
+
+    def finish(self, subdivision: Subdivision) -> tuple[Floats, npt.NDArray[np.uint8]]:
+        return self._maps, np.concatenate(self._patterns, axis=1)
+
+
+class _General:
+    # Any network: it is run on the vertices, once for each site.
+    def __init__(self, network: nn.Module, plane: Plane, first: Observation) -> None:
+        raise NotImplementedError
+
+
+def _checked(window: Sequence[Sequence[float]]) -> Floats:
+    corners = np.asarray(window, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1:] != (2,) or len(corners) < 3 or not np.isfinite(corners).all():
+        raise ObservationError(
+            f"window has shape {corners.shape}, expected at least three corners with two finite coordinates each"
+        )
+    sides = np.roll(corners, -1, 0) - corners
+    after = np.roll(sides, -1, 0)
+    if not (sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0] > 0).all():
+        raise ObservationError(
+            f"window {corners.tolist()} is not strictly convex, or not counterclockwise; give the corners of a convex "
+            "polygon, counterclockwise"
+        )
+    return corners
+
+
+def _check(subdivision: Subdivision, corners: Floats) -> None:
+    x, y = corners.T
+    whole = float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    areas = subdivision.areas()
+    euler = len(subdivision.points) - len(subdivision.maker) + len(subdivision.start)
+    if euler != 1 or not (areas > 0).all() or not math.isclose(areas.sum(), whole, rel_tol=1e-9):
+        raise ObservationError(
+            f"the regions' areas sum to {areas.sum():.17g} of the window's {whole:.17g} (least {areas.min():.3g}), and "
+            f"vertices less edges plus regions are {euler}, expected 1: walls meet within rounding of each other; move "
+            "the window a little, or look at a smaller one"
+        )
+
+
+def _dataset(
+    subdivision: Subdivision,
+    sites: list[tuple[str, int, int]],
+    first: Observation,
+    maps: Floats,
+    patterns: npt.NDArray[np.uint8],
+) -> xr.Dataset:
+    # half-edges face by face, counterclockwise
+    corner_vertex, corners = subdivision.polygons()
+    maker = subdivision.maker
+    bounds = np.array([0, *(functions for _, _, functions in sites)])
+    site = np.where(maker < 0, -1, np.searchsorted(bounds, maker, side="right") - 1)
+    unit = np.where(maker < 0, -1, maker - bounds[np.maximum(site, 0)])
+    variables = {
+        "vertex_position": (("vertex", "axis"), subdivision.points, "position of a vertex in the plane"),
+        "region_area": (("region",), subdivision.areas(), "area of a region"),
+        "region_corners": (("region",), corners, "number of corners of a region"),
+        "corner_vertex": (("corner",), corner_vertex, "vertex at a corner, counterclockwise, region after region"),
+        "region_slope": (("region", "feature", "axis"), maps[:, :2].transpose(0, 2, 1), "slope of an output"),
+        "region_offset": (("region", "feature"), maps[:, 2], "offset of an output"),
+        "region_pattern": (("region", "byte"), patterns, "bits of all units, site after site"),
+        "edge_vertices": (("edge", "end"), subdivision.origin.reshape(-1, 2), "vertices at both ends of an edge"),
+        "edge_regions": (("edge", "side"), subdivision.face.reshape(-1, 2), "regions left and right of an edge"),
+        "edge_site": (("edge",), site, "number of the site that made an edge, -1 for the window's"),
+        "edge_unit": (("edge",), unit, "unit that made an edge, -1 for the window's"),
+        "regions_so_far": (
+            ("site",),
+            np.array([count for _, count, _ in sites]),
+            "regions of sites up to this one",
+        ),
+    }
+    return xr.Dataset(
+        {
+            name: (dims, values, {"long_name": long_name, "units": "1"})
+            for name, (dims, values, long_name) in variables.items()
+        },
+        coords={"site": ("site", [name for name, _, _ in sites], {"long_name": "site", "units": "1"})},
+    )
