@@ -71,8 +71,8 @@ def random_network(
 
     Example:
         >>> model = random_network([2, 3, 1], generator=torch.Generator().manual_seed(0), weights="discrete")
-        >>> model[0].weight.abs().unique()
-        tensor([1.], dtype=torch.float64)
+        >>> model[0].weight.detach().abs().round(decimals=9).unique().tolist()
+        [1.0]
     """
     check_weights(weights, weight_std, bias_std, share)
     if len(widths) < 2 or min(widths) < 1:
