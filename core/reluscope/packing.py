@@ -92,8 +92,8 @@ def pack_states(states: torch.Tensor, channel: int, *, bits: int) -> torch.Tenso
         tensor([[36,  1]], dtype=torch.uint8)
     """
     if bits == WINNER_BITS:
-        matrix = rows(states, channel).to(torch.int32).contiguous()
-        return _padded(matrix.view(torch.uint8).reshape(len(matrix), -1))
+        matrix = rows(states, channel).to(torch.int32)
+        return _padded(matrix.reshape(-1).view(torch.uint8).reshape(len(matrix), -1))
     if states.device.type != "cpu":
         return _pack_on_device(rows(states, channel), bits)
     block = _blocked(states, channel)

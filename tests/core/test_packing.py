@@ -387,3 +387,11 @@ def test_huge_values_have_no_trouble() -> None:
         packed, finite = pack(z, 1, 0.0, None)
         assert finite
         assert packed.view(torch.int16).unique().tolist() == [2**9 - 1]
+
+
+def test_winners_of_a_single_channel() -> None:
+    """One channel leaves an odd stride behind, which torch's views of bytes refuse."""
+    model = torch.nn.Sequential(torch.nn.MaxPool2d(3, 2, 1), torch.nn.ReLU())
+    observation = observe(model, torch.randn(4, 1, 5, 5, generator=torch.Generator().manual_seed(1)))
+    packed, pattern = observation.packed["0#0"], observation.pattern["0#0"]
+    assert torch.equal(packed.contiguous().view(torch.int32).flatten().long(), pattern.flatten())

@@ -15,8 +15,10 @@ from torch import nn
 from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
 from reluscope.observation import Observation, observe
+from reluscope.packing import row_bytes
 from reluscope_plugins.patterns.plane import Plane
 from reluscope_plugins.regions.affine_pieces import affine_values, masked_maps
+from reluscope_plugins.regions.site_functions import SiteFunctions
 from reluscope_plugins.regions.subdivision import Subdivision
 
 if TYPE_CHECKING:
@@ -57,10 +59,11 @@ def plane_regions(
         Of regions: `region_area(region)`, `region_corners(region)` (how many, in the order of `corner_vertex(corner)`,
         vertices counterclockwise, region after region), `region_slope(region, feature, axis)` and
         `region_offset(region, feature)`, which give output $s_x x + s_y y + o$ in coordinates of the plane, and
-        `region_pattern(region, byte)`, the bits of all units, site after site. Of vertices: `vertex_position(vertex,
-        axis)`. Of edges: `edge_vertices(edge, end)`, `edge_regions(edge, side)` (left of it and right, -1 beyond the
-        window), `edge_site(edge)` (number of the site that made it, -1 for the window) and `edge_unit(edge)`. Of sites:
-        `regions_so_far(site)`, how many regions there are when sites up to this one are looked at.
+        `region_pattern(region, byte)`, the bits of all units, site after site as `Observation.packed` lays them out
+        (max-pools last). Of vertices: `vertex_position(vertex, axis)`. Of edges: `edge_vertices(edge, end)`,
+        `edge_regions(edge, side)` (left of it and right, -1 beyond the window), `edge_site(edge)` (number of the site
+        that made it, -1 for the window) and `edge_unit(edge)`. Of sites: `regions_so_far(site)`, how many regions there
+        are when sites up to this one are looked at.
 
     Raises:
         ObservationError: If the network is not piecewise linear, or the window is no convex polygon.
@@ -73,12 +76,12 @@ def plane_regions(
     corners = _checked(window)
     plane = Plane.axes() if plane is None else plane
     network = copy.deepcopy(unwrap(model)).double().eval()
-    subdivision = Subdivision.of(corners)
+    subdivision = Subdivision.of(corners.tolist())
     first = observe(network, plane.at(*torch.from_numpy(corners.T.copy())), affine=True)
     first.walls().map.check()
     weights = first.dense_weights(output=True)
     cutter = _General(network, plane, first) if weights is None else _Dense(weights, first, plane)
-    sites = [(site, len(subdivision.start), subdivision.functions) for site in cutter.cut(subdivision)]
+    sites = [(site, len(subdivision.start), units) for site, units in cutter.cut(subdivision)]
     found = _dataset(subdivision, sites, first, *cutter.finish(subdivision))
     _check(subdivision, corners)
     return found
@@ -97,7 +100,7 @@ class _Dense:
         self._maps[:, 2] += self._biases[0]
         self._patterns: list[npt.NDArray[np.uint8]] = []
 
-    def cut(self, subdivision: Subdivision) -> Iterator[str]:
+    def cut(self, subdivision: Subdivision) -> Iterator[tuple[str, Integers]]:
         for number, site in enumerate(self._sites):
             units = self._maps.shape[2]
             parent = np.arange(len(subdivision.start))
@@ -116,20 +119,61 @@ class _Dense:
                 some = slice(start, start + _BATCH)
                 masked, active = masked_maps(self._maps, parent[some], centres[some])
                 maps[some] = (masked.reshape(-1, units) @ weight.T).reshape(-1, 3, len(weight))
-                patterns.append(np.packbits(active, axis=1))
+                padded = np.zeros((len(active), 8 * row_bytes(units)), dtype=bool)
+                padded[:, :units] = active
+                patterns.append(np.packbits(padded, axis=1, bitorder="little"))
             maps[:, 2] += self._biases[number + 1]
             self._maps = maps
             self._patterns = [*(pattern[parent] for pattern in self._patterns), np.concatenate(patterns)]
-            yield site
+            yield site, np.arange(units)
 
     def finish(self, subdivision: Subdivision) -> tuple[Floats, npt.NDArray[np.uint8]]:
         return self._maps, np.concatenate(self._patterns, axis=1)
 
 
 class _General:
-    # Any network: it is run on the vertices, once for each site.
+    # Any network: it is run on the vertices, once or twice for each site.
     def __init__(self, network: nn.Module, plane: Plane, first: Observation) -> None:
-        raise NotImplementedError
+        self._network, self._plane = network, plane
+        self._sites = first.walls().sites
+        self._batch = max(1, min(_BATCH, _NUMBERS // first.walls().value.shape[1]))
+
+    def cut(self, subdivision: Subdivision) -> Iterator[tuple[str, Integers]]:
+        for site in self._sites:
+            begin = subdivision.functions
+            functions = SiteFunctions(site, lambda: self._observed(subdivision.points))
+            for columns in functions.split(_NUMBERS // len(subdivision.points)):
+                values = functions.values(columns)
+                subdivision.cut(values, RELATIVE * np.abs(values).max(0, initial=0))
+            made = (subdivision.maker >= begin).nonzero()[0]
+            if functions.pooled and len(made):
+                ends = subdivision.points[subdivision.origin.reshape(-1, 2)[made]]
+                walls = functions.are_walls(subdivision.maker[made] - begin, self._observed(ends.mean(1)))
+                subdivision.remove(made[~walls])
+            yield site, functions.units()
+
+    def finish(self, subdivision: Subdivision) -> tuple[Floats, npt.NDArray[np.uint8]]:
+        centres = subdivision.centres()
+        maps, patterns = [], []
+        directions = [direction.flatten() for direction in self._plane.directions]
+        for observation, some in zip(self._observed(centres), self._batches(len(centres)), strict=True):
+            affine = observation.affine()
+            slopes = [affine.matvec(d.expand(observation.samples, -1)).numpy() for d in directions]
+            flat = observation.output.flatten(1).numpy()
+            x, y = centres[some].T[:, :, None]
+            maps.append(np.stack([*slopes, flat - slopes[0] * x - slopes[1] * y], 1))
+            names = (*observation.sites, *observation.pools)
+            bits = [observation.packed[name].reshape(observation.samples, -1).numpy() for name in names]
+            patterns.append(np.concatenate(bits, 1))
+        return np.concatenate(maps), np.concatenate(patterns)
+
+    def _batches(self, count: int) -> list[slice]:
+        return [slice(start, start + self._batch) for start in range(0, count, self._batch)]
+
+    def _observed(self, points: Floats) -> Iterator[Observation]:
+        for some in self._batches(len(points)):
+            x, y = torch.from_numpy(points[some].T.copy())
+            yield observe(self._network, self._plane.at(x, y), affine=True)
 
 
 def _checked(window: Sequence[Sequence[float]]) -> Floats:
@@ -163,7 +207,7 @@ def _check(subdivision: Subdivision, corners: Floats) -> None:
 
 def _dataset(
     subdivision: Subdivision,
-    sites: list[tuple[str, int, int]],
+    sites: list[tuple[str, int, Integers]],
     first: Observation,
     maps: Floats,
     patterns: npt.NDArray[np.uint8],
@@ -171,9 +215,9 @@ def _dataset(
     # half-edges face by face, counterclockwise
     corner_vertex, corners = subdivision.polygons()
     maker = subdivision.maker
-    bounds = np.array([0, *(functions for _, _, functions in sites)])
-    site = np.where(maker < 0, -1, np.searchsorted(bounds, maker, side="right") - 1)
-    unit = np.where(maker < 0, -1, maker - bounds[np.maximum(site, 0)])
+    # of each function its site and unit; the last entries are those of the window, whose maker is -1
+    site = np.concatenate([*(np.full(len(units), number) for number, (_, _, units) in enumerate(sites)), [-1]])[maker]
+    unit = np.concatenate([*(units for _, _, units in sites), [-1]])[maker]
     variables = {
         "vertex_position": (("vertex", "axis"), subdivision.points, "position of a vertex in the plane"),
         "region_area": (("region",), subdivision.areas(), "area of a region"),

@@ -94,6 +94,47 @@ class Subdivision:
         self.functions += values.shape[1]
         return parent
 
+    def remove(self, edges: Integers) -> None:
+        """Take edges away and join the faces on both sides, in place.
+
+        Args:
+            edges: Their numbers, `(edge,)`; none of the window's.
+        """
+        if not len(edges):
+            return
+        joined = np.arange(len(self.start))
+
+        def root(face: int) -> int:
+            while joined[face] != face:
+                joined[face] = joined[joined[face]]
+                face = int(joined[face])
+            return face
+
+        for edge in edges:
+            one, other = 2 * edge, 2 * edge + 1
+            for half, twin in ((one, other), (other, one)):
+                ahead, behind = self.following[twin], self.before[half]
+                self.following[behind], self.before[ahead] = ahead, behind
+            joined[root(self.face[one])] = root(self.face[other])
+        kept = np.ones(len(self.maker), dtype=bool)
+        kept[edges] = False
+        halves = np.repeat(kept, 2)
+        number = np.cumsum(halves) - 1
+        vertices = np.zeros(len(self.points), dtype=bool)
+        vertices[self.origin[halves]] = True
+        roots = np.array([root(face) for face in range(len(joined))])
+        faces, renamed = np.unique(roots, return_inverse=True)
+        self.points, self.maker = self.points[vertices], self.maker[kept]
+        self.origin = (np.cumsum(vertices) - 1)[self.origin[halves]]
+        self.following, self.before = number[self.following[halves]], number[self.before[halves]]
+        face = self.face[halves]
+        self.face = np.where(face == OUTSIDE, OUTSIDE, renamed[face])
+        self.start, self.leaving = np.empty(len(faces), np.int64), np.empty(len(self.points), np.int64)
+        half = np.arange(len(self.face))
+        inside = self.face != OUTSIDE
+        self.start[self.face[inside]] = half[inside]
+        self.leaving[self.origin] = half
+
     def face_of_vertices(self) -> Integers:
         """Return a face at each vertex.
 

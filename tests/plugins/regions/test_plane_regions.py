@@ -1,0 +1,350 @@
+"""The partition of a plane against sign enumeration by linear programs, grids of patterns, and its own laws."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from reluscope.errors import ObservationError
+from reluscope.observation import observe
+from reluscope_plugins.patterns.plane import Plane
+from reluscope_plugins.regions.plane_regions import SQUARE, plane_regions
+
+MARGIN = 1e-7
+
+
+def drawn(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def dense(widths: Sequence[int], seed: int, *, bias: bool = True) -> nn.Sequential:
+    layers = [nn.Linear(a, b, bias=bias).double() for a, b in itertools.pairwise(widths)]
+    with torch.no_grad():
+        for number, layer in enumerate(layers):
+            layer.weight.copy_(drawn(*layer.weight.shape, seed=1000 * seed + number))
+            if bias:
+                layer.bias.copy_(drawn(*layer.bias.shape, seed=1000 * seed + 100 + number))
+    return nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
+
+
+def torch_default(*widths: int) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+    return nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
+
+
+class Hidden(nn.Module):
+    """The same network, but no chain that can be read off the graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x) * 1.0
+
+
+def enumerated(model: nn.Sequential, corners: Sequence[Sequence[float]] = SQUARE) -> set[tuple[bool, ...]]:
+    """All sign vectors whose region has an inner circle of radius above MARGIN in the window: 2^units programs."""
+    layers = [(layer.weight.detach().numpy(), layer.bias) for layer in model if isinstance(layer, nn.Linear)][:-1]
+    layers = [(w, np.zeros(len(w)) if b is None else b.detach().numpy()) for w, b in layers]
+    points = np.asarray(corners)
+    sides = np.roll(points, -1, 0) - points
+    inward = np.stack([-sides[:, 1], sides[:, 0]], 1)
+    box = [(n / np.linalg.norm(n), -n @ p / np.linalg.norm(n)) for n, p in zip(inward, points, strict=True)]
+    found = set()
+    for signs in itertools.product([False, True], repeat=sum(len(w) for w, _ in layers)):
+        rows, product, offset, rest = list(box), np.eye(2), np.zeros(2), list(signs)
+        possible = True
+        for weight, bias in layers:
+            z, b = weight @ product, weight @ offset + bias
+            mask, rest = np.array(rest[: len(weight)]), rest[len(weight) :]
+            for row, value, on in zip(z, b, mask, strict=True):
+                length = np.linalg.norm(row)
+                if length < 1e-12:
+                    possible &= bool((value > 0) == on)  # constant here: not above zero is inactive
+                else:
+                    rows.append(((row if on else -row) / length, (value if on else -value) / length))
+            product, offset = mask[:, None] * z, mask * b
+        if not possible:
+            continue
+        a = np.array([[-normal[0], -normal[1], 1.0] for normal, _ in rows])
+        program = scipy.optimize.linprog([0, 0, -1], A_ub=a, b_ub=[value for _, value in rows], bounds=(None, None))
+        if program.status == 0 and -program.fun > MARGIN:
+            found.add(signs)
+    return found
+
+
+def bits(found: xr.Dataset, units: Sequence[int]) -> set[tuple[bool, ...]]:
+    """Patterns of all regions, each site's rows without what fills them up."""
+    packed, begin, parts = found["region_pattern"].values, 0, []
+    for count in units:
+        width = {1: 1, 2: 2, 3: 4, 4: 4}.get(-(-count // 8), 8 * -(-count // 64))
+        parts.append(np.unpackbits(packed[:, begin : begin + width], axis=1, bitorder="little")[:, :count])
+        begin += width
+    assert begin == packed.shape[1]
+    return {tuple(bool(bit) for bit in row) for row in np.concatenate(parts, 1)}
+
+
+def output(found: xr.Dataset, region: np.ndarray, points: np.ndarray) -> np.ndarray:
+    slope, offset = found["region_slope"].values[region], found["region_offset"].values[region]
+    return np.einsum("nfa,na->nf", slope, points) + offset
+
+
+def check_laws(found: xr.Dataset, model: nn.Module, plane: Plane, corners: Sequence[Sequence[float]] = SQUARE) -> None:
+    """What every partition must obey."""
+    points, ends = found["vertex_position"].values, found["edge_vertices"].values
+    sides, patterns = found["edge_regions"].values, found["region_pattern"].values
+    counts, corner = found["region_corners"].values, found["corner_vertex"].values
+    x, y = np.asarray(corners).T
+    window = float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    assert found["region_area"].values.sum() == pytest.approx(window, rel=1e-9)
+    assert len(points) - len(ends) + len(counts) == 1
+    # no two regions of one pattern: a pattern's region is convex, so it meets the plane in one piece
+    assert len(np.unique(patterns, axis=0)) == len(patterns)
+    # the maps are the network's, and continuous across every edge
+    region = np.repeat(np.arange(len(counts)), counts)
+    with torch.no_grad():
+        inputs = plane.at(*torch.from_numpy(points[corner].T.copy()))
+        expected = copy.deepcopy(model).double().eval()(inputs).flatten(1).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(output(found, region, points[corner]), expected, rtol=0, atol=1e-9 * scale)
+    # corners run counterclockwise, and no angle bends back
+    start = np.cumsum(counts) - counts
+    after = np.arange(len(corner)) + 1
+    after[start + counts - 1] = start
+    step = points[corner[after]] - points[corner]
+    turn = step[:, 0] * step[after][:, 1] - step[:, 1] * step[after][:, 0]
+    assert (turn >= -1e-12).all()
+    # each edge's regions are those around which it runs
+    inner = (sides >= 0).all(1)
+    assert ((found["edge_site"].values >= 0) == inner).all()
+    both = {(int(a), int(b)): int(r) for a, b, r in zip(corner, corner[after], region, strict=True)}
+    for (a, b), (left, right) in zip(ends.tolist(), sides.tolist(), strict=True):
+        assert left < 0 or both[a, b] == left
+        assert right < 0 or both[b, a] == right
+
+
+def neighbours_differ_in_one_unit(found: xr.Dataset) -> bool:
+    sides, patterns = found["edge_regions"].values, found["region_pattern"].values
+    left, right = sides[(sides >= 0).all(1)].T
+    return bool((np.unpackbits(patterns[left] ^ patterns[right], axis=1).sum(1) == 1).all())
+
+
+@given(
+    widths=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    bias=st.booleans(),
+    seed=st.integers(0, 100_000),
+    hide=st.booleans(),
+)
+def test_counts_against_sign_enumeration(widths: list[int], bias: bool, seed: int, hide: bool) -> None:
+    model = dense((2, *widths, 1), seed, bias=bias)
+    found = plane_regions(Hidden(model) if hide else model)
+    assert bits(found, widths) == enumerated(model)
+    check_laws(found, model, Plane.axes())
+
+
+@pytest.mark.slow
+@settings(max_examples=2000)
+@given(
+    widths=st.lists(st.integers(1, 5), min_size=1, max_size=2),
+    bias=st.booleans(),
+    seed=st.integers(0, 10_000_000),
+    hide=st.booleans(),
+)
+def test_thousands_of_counts(widths: list[int], bias: bool, seed: int, hide: bool) -> None:
+    model = dense((2, *widths, 1), seed, bias=bias)
+    assert bits(plane_regions(Hidden(model) if hide else model), widths) == enumerated(model)
+
+
+@given(widths=st.lists(st.integers(1, 20), min_size=1, max_size=4), seed=st.integers(0, 100_000))
+def test_laws(widths: list[int], seed: int) -> None:
+    model = dense((2, *widths, 3), seed)
+    corners = ((-2.0, -1.0), (1.5, -1.5), (2.0, 0.5), (0.0, 3.0))
+    found = plane_regions(model, window=corners)
+    check_laws(found, model, Plane.axes(), corners)
+    assert neighbours_differ_in_one_unit(found)
+    general = plane_regions(Hidden(model), window=corners)
+    assert bits(found, widths) == bits(general, widths)
+    np.testing.assert_array_equal(found["regions_so_far"], general["regions_so_far"])
+
+
+def test_no_bias_has_two_regions_a_unit() -> None:
+    """All lines meet in one point."""
+    for seed in range(5):
+        model = dense((2, 64, 1), seed, bias=False)
+        for network in (model, Hidden(model)):
+            found = plane_regions(network)
+            assert found.sizes["region"] == 128
+            check_laws(found, model, Plane.axes())
+
+
+def with_weights(weight: list[list[float]], bias: list[float], more: Sequence[nn.Module] = ()) -> nn.Sequential:
+    layer = nn.Linear(2, len(bias)).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight))
+        layer.bias.copy_(torch.tensor(bias))
+    last = nn.Linear(len(bias), 1).double()
+    with torch.no_grad():
+        last.weight.fill_(1.0)
+        last.bias.zero_()
+    return nn.Sequential(layer, nn.ReLU(), *more, last)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "count"),
+    [
+        ([[1.0, 0.0], [1.0, 0.0]], [0.0, 0.0], 2),  # equal rows
+        ([[1.0, 0.0], [-2.0, 0.0]], [0.5, -1.0], 2),  # one line, both ways round
+        ([[0.0, 0.0], [0.0, 0.0]], [1.0, -1.0], 1),  # zero weights
+        ([[0.0, 0.0], [0.0, 1.0]], [0.0, 0.0], 2),  # a unit that is zero everywhere
+        ([[1.0, 0.0], [0.0, 1.0]], [5.0, -5.0], 1),  # a unit always on, one dead
+        ([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0], 4),  # walls through the corners
+        ([[1.0, 1.0]], [2.0], 1),  # a wall that touches one corner
+        ([[1.0, 0.0], [0.0, 1.0]], [1.0, -1.0], 1),  # walls along the window's edges
+        ([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]], [0.0] * 4, 8),  # four lines through one point
+    ],
+)
+def test_degenerate_networks(weight: list[list[float]], bias: list[float], count: int) -> None:
+    model = with_weights(weight, bias)
+    for network in (model, Hidden(model)):
+        found = plane_regions(network)
+        assert found.sizes["region"] == count
+        assert found["region_area"].values.sum() == pytest.approx(4, rel=1e-12)
+
+
+@pytest.mark.parametrize(("widths", "count"), [((2, 64, 64, 1), 2943), ((2, 128, 128, 128, 1), 20714)])
+def test_counts_of_public_tools(widths: tuple[int, ...], count: int) -> None:
+    """As two independent public tools count them; torch's own initial weights of seed 0."""
+    model = torch_default(*widths)
+    found = plane_regions(model)
+    assert found.sizes["region"] == count
+    check_laws(found, model, Plane.axes())
+    assert neighbours_differ_in_one_unit(found)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(2, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.first(x))
+        return self.last(torch.relu(self.second(h) + h))
+
+
+NETWORKS = {
+    "residual": (Residual, ()),
+    "three states": (lambda: nn.Sequential(nn.Linear(2, 5), nn.ReLU6(), nn.Linear(5, 5), nn.Hardtanh()), ()),
+    "leaky": (lambda: nn.Sequential(nn.Linear(2, 7), nn.LeakyReLU(), nn.Linear(7, 2), nn.Softshrink()), ()),
+    "pools": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3, padding=1),
+            nn.ReLU6(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(2, 3, 2),
+            nn.LeakyReLU(),
+            nn.Flatten(),
+            nn.Linear(12, 4),
+            nn.ReLU(),
+            nn.Linear(4, 2),
+        ),
+        (1, 6, 6),
+    ),
+    "pool first": (
+        lambda: nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(9, 5), nn.ReLU(), nn.Linear(5, 1)),
+        (1, 5, 5),
+    ),
+    "pool after ReLU": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)),
+        (1, 5, 5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10_000))
+def test_other_networks(name: str, seed: int) -> None:
+    """No pattern of 20,000 points is missing, and all laws hold."""
+    build, shape = NETWORKS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build().double()
+    plane = Plane.through(*drawn(3, *shape, seed=seed)) if shape else Plane.axes()
+    corners = tuple((3 * x, 3 * y) for x, y in SQUARE)
+    found = plane_regions(model, plane, window=corners)
+    check_laws(found, model, plane, corners)
+    generator = torch.Generator().manual_seed(seed)
+    points = 6 * torch.rand(20_000, 2, generator=generator, dtype=torch.float64) - 3
+    observation = observe(model, plane.at(points[:, 0], points[:, 1]))
+    names = (*observation.sites, *observation.pools)
+    seen = torch.cat([observation.packed[site].reshape(len(points), -1) for site in names], 1).numpy()
+    listed = {row.tobytes() for row in found["region_pattern"].values}
+    assert {row.tobytes() for row in seen} <= listed
+
+
+def test_edges_name_the_unit_that_made_them() -> None:
+    model = dense((2, 9, 8, 1), 3)
+    found = plane_regions(model)
+    ends = found["vertex_position"].values[found["edge_vertices"].values].mean(1)
+    observation = observe(model, torch.from_numpy(ends))
+    for site, name in enumerate(found["site"].values.tolist()):
+        made = np.flatnonzero(found["edge_site"].values == site)
+        assert len(made)
+        values = observation.preactivation[name].numpy()[made, found["edge_unit"].values[made]]
+        assert np.abs(values).max() < 1e-10
+
+
+def test_the_first_layer_is_straight() -> None:
+    """The binomial sum: 12 lines in general position, all of whose crossings lie in the window."""
+    model = dense((2, 12, 1), 5)
+    corners = tuple((1e4 * x, 1e4 * y) for x, y in SQUARE)
+    assert plane_regions(model, window=corners).sizes["region"] == sum(math.comb(12, k) for k in range(3))
+
+
+def test_the_model_is_left_as_found() -> None:
+    model = torch_default(2, 8, 8, 1).train()
+    before, state = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
+    with torch.no_grad():
+        plane_regions(model)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(value.dtype == torch.float32 for value in model.state_dict().values())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        (((0, 0), (1, 0)), r"window has shape \(2, 2\), expected at least three corners"),
+        (((0, 0), (0, 1), (1, 0)), "not counterclockwise"),
+        (((0, 0), (1, 0), (2, 0), (0, 1)), "not strictly convex"),
+        (((0, 0), (1, 0), (math.nan, 1)), "finite coordinates"),
+    ],
+)
+def test_windows_are_convex_polygons(window: Sequence[Sequence[float]], message: str) -> None:
+    with pytest.raises(ObservationError, match=message):
+        plane_regions(dense((2, 3, 1), 0), window=window)
+
+
+def test_smooth_networks_are_refused() -> None:
+    with pytest.raises(ObservationError, match="gelu"):
+        plane_regions(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.GELU(), nn.Linear(3, 1)))
+
+
+def test_inputs_that_do_not_fit() -> None:
+    with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied \(4x2 and 3x3\)"):
+        plane_regions(dense((3, 3, 1), 0))
