@@ -43,6 +43,12 @@ def reluscope_procedures() -> list[Procedure]:
             },
         ),
         Procedure(
+            name="fit",
+            summary="Fit a classifier that needs no training, and measure its accuracy.",
+            definition="reluscope_plugins.procedures.fit:fit",
+            groups={"fit": "accuracy of each split"},
+        ),
+        Procedure(
             name="local_slope",
             summary="Measure how the slope changes with the distance from training samples, while a network learns.",
             definition="reluscope_plugins.procedures.local_slope:local_slope",
@@ -60,6 +66,12 @@ def reluscope_procedures() -> list[Procedure]:
                 "differences": "mean squared difference of the singular values, beside its bounds",
                 "pairs": "the same of each pair of regions, and the distances between them",
             },
+        ),
+        Procedure(
+            name="relearning",
+            summary="Perturb a network, teach it a sawtooth, and count its pieces as it learns.",
+            definition="reluscope_plugins.procedures.relearning:relearning",
+            groups={"relearning": "number of pieces and mean squared error, every k steps"},
         ),
         Procedure(
             name="sample_by_sample",
