@@ -33,6 +33,8 @@ RELATIVE = 1e-12
 _BATCH = 4096
 _NUMBERS = 2**22
 """Values of functions at vertices that are held at once."""
+_FUNCTIONS = 64
+"""But no fewer functions than that: each part walks over all edges once."""
 
 
 def plane_regions(
@@ -106,7 +108,7 @@ class _Dense:
             parent = np.arange(len(subdivision.start))
             begin = 0
             while begin < units:
-                some = slice(begin, begin + max(16, _NUMBERS // len(subdivision.points)))
+                some = slice(begin, begin + max(_FUNCTIONS, _NUMBERS // len(subdivision.points)))
                 values = affine_values(
                     self._maps, parent[subdivision.face_of_vertices()], subdivision.points, begin, min(units, some.stop)
                 )
