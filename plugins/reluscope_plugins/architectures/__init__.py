@@ -12,6 +12,7 @@ _SUMMARIES = {
     "lenet": "Two convolutions with max-pooling and three linear layers",
     "m5": "Four convolutions over raw sound",
     "mlp": "Fully connected layers with an activation after each but the last",
+    "monomial": "A product of powers of the inputs: the product gate, one hidden layer or deep",
     "pyramidnet": "A residual network for small images that widens with every block",
     "resnet": "The CIFAR variant of ResNet: versions 1 and 2, any depth 6 n + 2, shortcuts or none",
     "sawtooth": "The mirror map composed n times: 2^n pieces on [0, 1]",
@@ -27,6 +28,7 @@ _INPUTS = {
     "f1": _FEATURES,
     "m5": "(sample, channel, time)",
     "mlp": _FEATURES,
+    "monomial": "(sample, variable)",
     "sawtooth": "(sample, 1)",
     "svd_classifier": _FEATURES,
 }
