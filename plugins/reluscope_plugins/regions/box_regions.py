@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -57,7 +58,7 @@ def box_regions(
         tolerance: Radius of the ball that must fit into a region, at least 1e-9.
         limit: How many regions there may be.
         seconds: How long it may be expected to take.
-        samples: Random points for the check.
+        samples: Random points for the check; none for no check.
         seed: Draws the points of the check and the cells of the estimate.
         progress: Told how many walls are done.
 
@@ -79,6 +80,9 @@ def box_regions(
         >>> box_regions(model, -torch.ones(2), torch.ones(2)).sizes["region"]
         128
     """
+    for name, value, least in (("limit", limit, 1), ("samples", samples, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ObservationError(f"{name} is {value!r}, expected an integer of at least {least}")
     box = Box(model, low, high)
     refinement = Refinement(box, tolerance)
     check_size(refinement)
@@ -113,7 +117,7 @@ def _check(
 ) -> None:
     # The region around each random point, told by its own walls, must hold the point of exactly one region found.
     drawn = generator.uniform(-1.0, 1.0, (samples, points.shape[1]))
-    for some in np.array_split(drawn, max(1, samples // 32)):
+    for some in np.array_split(drawn, math.ceil(samples / 32)) if samples else []:
         for functions in refinement.functions(some):
             length = np.linalg.norm(functions[:, :-1], axis=1)
             bent = length > refinement.noise

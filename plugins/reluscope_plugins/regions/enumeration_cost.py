@@ -17,7 +17,7 @@ LARGEST = 2**17
 LOOK_AHEAD = 200
 """Cells from which on the cost of the rest is estimated."""
 
-_SECONDS = 5.0
+_SECONDS = 3.0
 """Time that the estimate may take, about."""
 
 

@@ -37,7 +37,7 @@ def folding_network(inputs: int, widths: Sequence[int]) -> nn.Sequential:
         cube.
 
     References:
-        Montúfar, Pascanu, Cho & Bengio 2014, section 3.1 and theorem 4; the source's units fold onto (0, 1/2) and its
+        Montúfar, Pascanu, Cho & Bengio 2014, section 3; the source's units fold onto (0, 1/2) and its
         last layer is left open.
 
     Example:

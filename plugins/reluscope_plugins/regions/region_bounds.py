@@ -148,8 +148,8 @@ def montufar_lower_bound(inputs: int, widths: Sequence[int]) -> int:
         The bound on the maximum.
 
     References:
-        Montúfar, Pascanu, Cho & Bengio 2014, corollary 6 (theorem 4 and proposition 2 for the construction); ICERM
-        talk, slide "Known theorems".
+        Montúfar, Pascanu, Cho & Bengio 2014, section 3 (the bound for rectifiers); ICERM talk, slide "Known
+        theorems".
 
     Example:
         >>> montufar_lower_bound(2, [4, 4, 4])
@@ -251,8 +251,8 @@ def expected_breakpoints_bound(
         ObservationError: If a number is out of its range.
 
     References:
-        Hanin & Rolnick 2019a (Complexity of linear regions in deep networks), theorem 1 and corollary 2; ICERM talk,
-        slide on "Hanin and Rolnick (2019ab)".
+        Hanin & Rolnick 2019a (Complexity of linear regions in deep networks), the bound for lines; ICERM talk, slides
+        on "Hanin and Rolnick (2019ab)".
 
     Example:
         >>> round(expected_breakpoints_bound(2, [32, 32], 1.0, bias_std=1.0), 3)
