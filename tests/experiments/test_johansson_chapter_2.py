@@ -171,9 +171,8 @@ def slopes(data_root: Path) -> xr.DataTree:
     a single training says little of the slope at that epoch, hence means over seeds. What "hardly" and "weakly" mean,
     less than a factor of 1.5 and 2, was fixed with seeds 0 to 4; these are others.
     """
-    metrics = [{"name": "slope", "split": "train", "samples": 200}]
     sweep = {"seed": TRAINED, "architecture.width": [25, 200], "architecture.depth": [1, 3]}
-    return run("johansson_paper_2_mlp", data_root, sweep, metrics=metrics, epochs=15)
+    return run("johansson_paper_2_mlp", data_root, sweep)
 
 
 @pytest.mark.slow
@@ -209,9 +208,7 @@ def test_paper_2_at_the_best_epoch_slope_depends_weakly_on_depth(slopes: xr.Data
 @pytest.fixture(scope="module")
 def rescaled(data_root: Path) -> xr.DataTree:
     """Inputs as they are and twice as large, 25 seeds of each: 50 trainings of 30 epochs on 6,000 images."""
-    metrics = [{"name": "slope", "split": "train", "samples": 200}]
-    sweep = {"seed": TRAINED, "dataset.factor": [1.0, 2.0]}
-    return run("johansson_paper_2_rescaled", data_root, sweep, metrics=metrics, epochs=30)
+    return run("johansson_paper_2_rescaled", data_root, {"seed": TRAINED, "dataset.factor": [1.0, 2.0]})
 
 
 @pytest.mark.slow
