@@ -12,6 +12,17 @@ def reluscope_procedures() -> list[Procedure]:
     """Return the procedures about regions."""
     return [
         Procedure(
+            name="regions",
+            summary="Count and draw the linear regions of a plane exactly, before training and while a network learns.",
+            definition="reluscope_plugins.procedures.plane_regions:regions",
+            metrics=("loss", "accuracy"),
+            groups={
+                "regions": "number of regions of the sites up to each one, every k epochs",
+                "pictures": "walls of the regions at chosen epochs, coloured by the site that made them",
+                **_TRAINING,
+            },
+        ),
+        Procedure(
             name="line_regions",
             summary="Count the regions along lines between inputs, before training and while a network learns.",
             definition="reluscope_plugins.procedures.line_regions:line_regions",

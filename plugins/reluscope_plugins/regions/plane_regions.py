@@ -65,7 +65,7 @@ def plane_regions(
         (max-pools last). Of vertices: `vertex_position(vertex, axis)`. Of edges: `edge_vertices(edge, end)`,
         `edge_regions(edge, side)` (left of it and right, -1 beyond the window), `edge_site(edge)` (number of the site
         that made it, -1 for the window) and `edge_unit(edge)`. Of sites: `regions_so_far(site)`, how many regions there
-        are when sites up to this one are looked at.
+        are when sites up to this one are looked at, and `site_units(site)`, the units at all positions.
 
     Raises:
         ObservationError: If the network is not piecewise linear, or the window is no convex polygon.
@@ -220,6 +220,8 @@ def _dataset(
     # of each function its site and unit; the last entries are those of the window, whose maker is -1
     site = np.concatenate([*(np.full(len(units), number) for number, (_, _, units) in enumerate(sites)), [-1]])[maker]
     unit = np.concatenate([*(units for _, _, units in sites), [-1]])[maker]
+    described = [first.site[name] for name, _, _ in sites]
+    units = np.array([0 if site.states == 0 else site.units * site.positions for site in described])
     variables = {
         "vertex_position": (("vertex", "axis"), subdivision.points, "position of a vertex in the plane"),
         "region_area": (("region",), subdivision.areas(), "area of a region"),
@@ -232,6 +234,7 @@ def _dataset(
         "edge_regions": (("edge", "side"), subdivision.face.reshape(-1, 2), "regions left and right of an edge"),
         "edge_site": (("edge",), site, "number of the site that made an edge, -1 for the window's"),
         "edge_unit": (("edge",), unit, "unit that made an edge, -1 for the window's"),
+        "site_units": (("site",), units, "units of a site, at all positions; 0 of a max-pool"),
         "regions_so_far": (
             ("site",),
             np.array([count for _, count, _ in sites]),
