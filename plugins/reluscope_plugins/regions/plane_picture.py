@@ -15,7 +15,7 @@ _RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (23
 
 
 def plane_picture(
-    regions: xr.Dataset, *, resolution: int = 800, width: float = 1.0, boundary: xr.Dataset | None = None
+    regions: xr.Dataset, *, resolution: int = 800, width: float = 2.0, boundary: xr.Dataset | None = None
 ) -> npt.NDArray[np.uint8]:
     """Draw the walls of regions, those of each site in a colour of its own: dark for early sites, light for late ones.
 

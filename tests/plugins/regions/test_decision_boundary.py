@@ -15,7 +15,6 @@ from reluscope_plugins.regions.decision_boundary import decision_boundary
 from reluscope_plugins.regions.plane_picture import plane_picture
 from reluscope_plugins.regions.plane_regions import plane_regions
 
-
 WIDTHS = st.lists(st.integers(1, 12), min_size=1, max_size=3)
 
 
