@@ -114,7 +114,7 @@ def _with_pieces(data: xr.Dataset, line: Polyline, parameter: Floats) -> xr.Data
         offsets.append(value - slope * some[:, None])
         most = max(1, _AT_ONCE // observation.walls().value.shape[1])
     slope, offset = np.concatenate(slopes), np.concatenate(offsets)
-    _check_continuity(knots, slope, offset)
+    _check(line, knots, slope, offset)
     region = np.searchsorted(parameter, start, side="right")
     variables = {
         "piece_start": ("piece", start, "Parameter at which a piece begins"),
@@ -126,15 +126,23 @@ def _with_pieces(data: xr.Dataset, line: Polyline, parameter: Floats) -> xr.Data
     return data.assign(_labelled(variables))
 
 
-def _check_continuity(knots: Floats, slope: Floats, offset: Floats) -> None:
-    inner = knots[1:-1, None]
-    left, right = slope[:-1] * inner + offset[:-1], slope[1:] * inner + offset[1:]
+def _check(line: Polyline, knots: Floats, slope: Floats, offset: Floats) -> None:
+    # Neighbouring pieces meet, and end where the network is at the vertices.
+    begins, ends = slope * knots[:-1, None] + offset, slope * knots[1:, None] + offset
+    vertices = np.arange(line.segments + 1.0)
+    with torch.no_grad():
+        there = observe(line.network, line.at(vertices)).output.reshape(len(vertices), -1).cpu().numpy()
+    jump = np.zeros(len(knots))
+    jump[1:-1] = np.abs(ends[:-1] - begins[1:]).max(1, initial=0.0)
+    at = np.searchsorted(knots, vertices)
+    jump[at[:-1]] = np.maximum(jump[at[:-1]], np.abs(begins[at[:-1]] - there[:-1]).max(1, initial=0.0))
+    jump[-1] = np.abs(ends[-1] - there[-1]).max(initial=0.0)
     scale = max(float(np.abs(offset).max(initial=0.0)), float(np.abs(slope).max(initial=0.0) * knots[-1]))
-    jump = np.abs(left - right).max(1, initial=0.0)
-    # two affine functions, each known up to the rounding of a whole pass
-    if len(jump) and jump.max() > math.sqrt(EPSILON) * scale:
+    # affine functions, each known up to the rounding of a whole pass
+    if jump.max() > math.sqrt(EPSILON) * scale:
         worst = int(jump.argmax())
         raise ObservationError(
-            f"the network jumps by {jump[worst]:.3g} at parameter {float(knots[1 + worst]):.6g} of the line, expected "
-            "a continuous piecewise-linear network; replace what jumps (such as hardshrink)"
+            f"two pieces are {jump[worst]:.3g} apart at parameter {float(knots[worst]):.6g} of the line, expected a "
+            "continuous network that bends at its activations and max-pools alone; replace what jumps (such as "
+            "hardshrink), and what bends unheard (such as torch.abs and torch.maximum)"
         )

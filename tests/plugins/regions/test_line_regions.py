@@ -19,6 +19,7 @@ from reluscope.errors import ObservationError
 from reluscope.observation import observe
 from reluscope.strategies import SEEDS, batches, networks
 from reluscope_plugins.regions import line_walk
+from reluscope_plugins.regions.crossings import winner_changes
 from reluscope_plugins.regions.line_regions import line_regions
 
 _spec = importlib.util.spec_from_file_location("rational_walk", Path(__file__).with_name("rational_walk.py"))
@@ -251,7 +252,7 @@ def test_resnet18_unchanged() -> None:
         (nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.randn(1, 2), "at least two points"),
         (nn.Sequential(nn.Linear(2, 3), nn.ReLU()), [[0.0, 1.0]], "list"),
         (nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.tensor([[0.0, 1.0], [torch.nan, 0.0]]), "NaN"),
-        (nn.Sequential(nn.Linear(1, 1), nn.Hardshrink()), torch.tensor([[-9.0], [9.0]]), "jumps"),
+        (nn.Sequential(nn.Linear(1, 1), nn.Hardshrink()), torch.tensor([[-9.0], [9.0]]), "hardshrink"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(model: nn.Module, points: torch.Tensor, words: str) -> None:
@@ -262,21 +263,33 @@ def test_what_cannot_be_is_refused_by_name(model: nn.Module, points: torch.Tenso
         line_regions(model, points)
 
 
-def test_a_site_that_is_not_affine_is_noticed() -> None:
-    class Escaping(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(1, 4, dtype=torch.float64)
+class Unheard(nn.Module):
+    """Bends by `torch.abs`, which is no activation."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            # affine with frozen patterns at the ends of the line only
-            bent = torch.where(x.abs() >= 1, x, x.sign() * x.abs().detach() ** 3)
-            return torch.relu(self.linear(bent))
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor(bias, dtype=torch.float64))
 
-    torch.manual_seed(0)
-    model = Escaping()
-    with pytest.raises(ObservationError, match="affine"):
-        line_regions(model, torch.tensor([[-1.0], [1.0]], dtype=torch.float64))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x.abs() + self.bias)
+
+
+@pytest.mark.parametrize(("bias", "words"), [(-0.5, "not affine between"), (0.5, "torch.abs")])
+def test_what_bends_unheard_is_noticed(bias: float, words: str) -> None:
+    # with a breakpoint, by the value there; without, by the ends
+    points = torch.tensor([[-0.2], [1.0]], dtype=torch.float64)
+    with pytest.raises(ObservationError, match=words):
+        line_regions(Unheard(bias), points)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_places_that_meet_in_one_point_change_the_winner_once(seed: int) -> None:
+    slope = np.sort(np.random.default_rng(seed).standard_normal(4))
+    values = np.outer([-1 / 3, 2 / 3], slope)
+    behind = values.max(1, keepdims=True) - values
+    found = winner_changes(np.array([0.0, 1.0]), behind, np.arange(4)[None], 1e-14, None)
+    np.testing.assert_allclose(found.parameter, [1 / 3], atol=1e-13)
+    assert found.column.tolist() == [3]
 
 
 @given(st.integers(1, 8))
