@@ -19,6 +19,7 @@ from reluscope import zoo
 from reluscope.errors import ObservationError
 from reluscope_plugins.regions.box_regions import box_regions
 from reluscope_plugins.regions.line_regions import line_regions
+from reluscope_plugins.regions.plane_regions import plane_regions
 from reluscope_plugins.regions.refinement import Refinement
 from reluscope_plugins.regions.region_bounds import (
     central_regions,
@@ -170,6 +171,13 @@ def test_regions_of_a_line_are_those_found_along_it(kind: str, seed: int) -> Non
     low, high = torch.tensor([-2.0]), torch.tensor([3.0])
     along = line_regions(model, torch.stack([low, high]), pieces=False)
     assert box_regions(model, low, high).sizes["region"] == int(along.region_count)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_regions_of_a_square_are_the_polygons_of_the_plane(kind: str) -> None:
+    model = Slice(kind, 2, seed=0)
+    found = box_regions(model, *unit_box(2))
+    assert found.sizes["region"] == plane_regions(model).sizes["region"]
 
 
 @pytest.mark.parametrize("inputs", range(1, 5))
