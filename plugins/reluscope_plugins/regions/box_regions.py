@@ -11,13 +11,12 @@ import xarray as xr
 from torch import nn
 
 from reluscope.errors import ObservationError
-from reluscope.observation import observe
 from reluscope.progress import Progress, SilentProgress
 from reluscope_plugins.regions.enumeration_cost import LOOK_AHEAD, check_size, look_ahead
 from reluscope_plugins.regions.input_box import Box, Floats, Integers
 from reluscope_plugins.regions.inscribed_balls import inscribed_balls
 from reluscope_plugins.regions.labels import labelled
-from reluscope_plugins.regions.refinement import TOLERANCE, Refinement
+from reluscope_plugins.regions.refinement import NOISE, TOLERANCE, Refinement
 
 
 def box_regions(
@@ -65,7 +64,8 @@ def box_regions(
     Returns:
         `region_point(region, feature)`, the centre of a greatest ball in each region (of a greatest ellipsoid, its axes
         in proportion to the box, where that is no cube), flattened; `region_radius(region)`, its radius in half sides;
-        `region_pattern(region, unit)`, as `Observation.pattern` has it, site after site, with `pattern_site(unit)`;
+        `region_pattern(region, unit)`, as `Observation.pattern` has it but for rounding, site after site, with
+        `pattern_site(unit)`;
         `regions_so_far(site)`, how many there are when sites up to this one are looked at; `programmes`.
 
     Raises:
@@ -133,10 +133,35 @@ def _check(
                 )
 
 
+def _patterns(refinement: Refinement, points: Floats) -> list[Integers]:
+    # Of each site (region, unit). A unit at its threshold in all of a region is in the state in which it would be there
+    # without rounding: not beyond the threshold; of places of a max-pool that are equal in all of it, the first wins.
+    walls = refinement.box.observed(points[:1]).walls()
+    found: list[list[Integers]] = [[] for _ in refinement.sites]
+    for some in np.array_split(points, math.ceil(points.size * len(walls.site) / 2**23)):
+        observation = refinement.box.observed(some)
+        functions = refinement.functions(some)
+        value = np.abs(np.einsum("pwi,pi->pw", functions[..., :-1], some) + functions[..., -1])
+        level = np.linalg.norm(functions[..., :-1], axis=2) <= refinement.noise
+        for site, name in enumerate(refinement.sites):
+            here = walls.site == site
+            state = observation.pattern[name].reshape(len(some), -1).cpu().numpy().astype(np.int64)
+            least = max(refinement.noise[here].max(initial=0.0), NOISE * value[:, here].max(initial=0.0))
+            region, column = np.nonzero(level[:, here] & (value[:, here] <= least))
+            unit, beyond = walls.unit[here][column], walls.beyond[here][column]
+            if name in observation.pools:
+                state[region, unit] = np.iinfo(np.int64).max
+                np.minimum.at(state, (region, unit), beyond)
+            else:
+                outer = observation.site[name].activation in ("softshrink", "hardshrink")
+                state[region, unit] = 0 if outer else beyond
+            found[site].append(state)
+    return [np.concatenate(states) for states in found]
+
+
 def _dataset(box: Box, points: Floats, radius: Floats, so_far: Integers, refinement: Refinement) -> xr.Dataset:
     inputs = box.at(points)
-    observation = observe(box.network, inputs)
-    patterns = [observation.pattern[name].reshape(len(points), -1).cpu().numpy() for name in refinement.sites]
+    patterns = _patterns(refinement, points)
     site = np.repeat(np.arange(len(patterns)), [pattern.shape[1] for pattern in patterns])
     variables = {
         "region_point": (

@@ -244,7 +244,20 @@ def test_opposite_weights_on_equal_units_make_no_wall() -> None:
     model = nn.Sequential(first[0], nn.Hardtanh(-9.0, 9.0), second[0], nn.ReLU(), second[2])
     gradient = rs.observe(model, torch.ones(1, 2).double(), affine=True).affine("3#0").weight
     assert 0 < gradient.abs().max() < 1e-15
-    assert box_regions(model, *unit_box(2)).sizes["region"] == 1
+    found = box_regions(model, *unit_box(2))
+    assert found.sizes["region"] == 1
+    # whichever sign the rounding has
+    assert found.region_pattern.values.tolist() == [[1, 1, 1, 0]]
+    with torch.no_grad():
+        model[2].weight.neg_()  # type: ignore[operator]
+    assert box_regions(model, *unit_box(2)).region_pattern.values.tolist() == [[1, 1, 1, 0]]
+
+
+def test_of_equal_places_the_first_wins() -> None:
+    pool = nn.Sequential(nn.Unflatten(1, (1, 2)), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten())
+    found = box_regions(pool, *unit_box(2))
+    states = sorted(map(tuple, found.region_pattern.values.tolist()))
+    assert states == [(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1)]
 
 
 def test_regions_thinner_than_the_tolerance_are_not_counted() -> None:
