@@ -17,7 +17,7 @@ from reluscope_plugins.architectures.mlp import mlp
 from reluscope_plugins.architectures.sawtooth import sawtooth
 from reluscope_plugins.regions.rational_pieces import rational_pieces
 
-SMALL = st.integers(-4, 4)
+SMALL = st.integers(-6, 6).map(lambda number: Fraction(number, 4))
 
 
 @pytest.mark.parametrize("n", range(1, 17))
@@ -29,7 +29,7 @@ def test_a_sawtooth_has_two_to_the_n_pieces(n: int) -> None:
     assert pieces.offsets == tuple(-k if k % 2 == 0 else k + 1 for k in range(2**n))
 
 
-Layers = list[tuple[list[list[int]], list[int]]]
+Layers = list[tuple[list[list[Fraction]], list[Fraction]]]
 
 
 def enumerated(layers: Layers, start: int, stop: int) -> list[tuple[Fraction, Fraction, Fraction]]:
@@ -43,7 +43,7 @@ def enumerated(layers: Layers, start: int, stop: int) -> list[tuple[Fraction, Fr
         for number, (weights, biases) in enumerate(layers):
             pairs = [list(zip(row, units, strict=True)) for row in weights]
             units = [
-                (sum((w * a for w, (a, _) in pair), Fraction(0)), sum((w * c for w, (_, c) in pair), Fraction(b)))
+                (sum((w * a for w, (a, _) in pair), Fraction(0)), sum((w * c for w, (_, c) in pair), b))
                 for pair, b in zip(pairs, biases, strict=True)
             ]
             for place, (a, b) in enumerate(units if number < len(layers) - 1 else []):
@@ -77,8 +77,8 @@ def test_pieces_are_those_of_all_patterns(layers: Layers) -> None:
     for weights, biases in layers:
         linear = nn.Linear(len(weights[0]), len(weights))
         with torch.no_grad():
-            linear.weight.copy_(torch.tensor(weights))
-            linear.bias.copy_(torch.tensor(biases))
+            linear.weight.copy_(torch.tensor([[float(weight) for weight in row] for row in weights]))
+            linear.bias.copy_(torch.tensor([float(bias) for bias in biases]))
         modules += [linear, nn.ReLU()]
     pieces = rational_pieces(nn.Sequential(*modules[:-1]), -2.0, 3.0)
     assert list(zip(pieces.edges[:-1], pieces.slopes, pieces.offsets, strict=True)) == enumerated(layers, -2, 3)
