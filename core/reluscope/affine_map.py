@@ -275,9 +275,6 @@ class AffineMap:
         parts = self._grad([pulled], covectors, [vector], batched=batched)
         return self._flat(parts, lead=int(batched)).to(self.dtype)
 
-    def _joined(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        return self._flat(outputs)
-
     def _flat(self, parts: Sequence[torch.Tensor], lead: int = 0) -> torch.Tensor:
         return torch.cat([part.flatten(lead + 1) if part.ndim > lead + 1 else part.unsqueeze(-1) for part in parts], -1)
 

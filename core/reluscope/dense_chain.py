@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from reluscope.errors import ObservationError
 from reluscope.recorder import Capture
 
 _RESHAPES = frozenset(("ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0"))
@@ -58,21 +59,33 @@ def dense_chain(
 def _layer(node: Any) -> tuple[torch.Tensor, Any] | None:
     # The weight of a dense layer, and the node that it takes its input from.
     scale = None
-    if _name(node) == "NativeBatchNormBackward0" and not node._saved_training:
+    if _name(node) == "NativeBatchNormBackward0" and not node._saved_training and _only(node, 0):
         scale = (node._saved_running_var + node._saved_eps).rsqrt()
         if node._saved_weight is not None:
             scale = scale * node._saved_weight
         node = _next(node)
-    if _name(node) == "AddmmBackward0" and node._saved_alpha == 1:
+    if _name(node) == "AddmmBackward0" and node._saved_alpha == 1 and _only(node, 1):
         source = node.next_functions[1][0]
-    elif _name(node) == "MmBackward0":
+    elif _name(node) == "MmBackward0" and _only(node, 0):
         source = node.next_functions[0][0]
     else:
         return None
-    if node._saved_mat2 is None:
+    try:
+        matrix = node._saved_mat2
+    except RuntimeError as error:
+        raise ObservationError(
+            "the weights were changed after the observation, so its graph is lost; ask before the optimizer steps, or "
+            "observe again"
+        ) from error
+    if matrix is None:
         return None
-    weight = node._saved_mat2.detach().t()
+    weight = matrix.detach().t()
     return (weight if scale is None else weight * scale.detach().unsqueeze(1)), source
+
+
+def _only(node: Any, position: int) -> bool:
+    # Whether nothing else than the argument at a position hangs on the input.
+    return all(number == position or edge is None for number, (edge, _) in enumerate(node.next_functions))
 
 
 def _is_leaf(node: Any, leaf: torch.Tensor) -> bool:

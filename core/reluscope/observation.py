@@ -71,6 +71,7 @@ class Observation:
         cut: Suspect | None = None,
         probe: Probe | None = None,
         blind: str | None = None,
+        bend: str | None = None,
         step: OptimizerStep | None = None,
     ) -> None:
         self.model = model
@@ -85,6 +86,7 @@ class Observation:
         self._cut = cut
         self._probe = probe
         self._blind = blind
+        self._bend = bend
         self._step = step
         self._maps: dict[str | None, AffineMap] = {}
         self._walls: Walls | None = None
@@ -161,12 +163,17 @@ class Observation:
 
         Raises:
             ObservationError: If the observation was made without `affine=True`, no site is piecewise linear, a site
-                hangs on a smooth one, or belongs to no sample.
+                hangs on a smooth one, or belongs to no sample, or the network also bends where no site is.
         """
         if self._leaves is None:
             raise ObservationError(
                 "this observation keeps no graph, so it has no walls; a metric declares needs={'affine'}, a caller "
                 "passes observe(model, x, affine=True)"
+            )
+        if self._bend is not None:
+            raise ObservationError(
+                f"{self._bend} bends the network, or chooses its path, where no site is, so that not all walls are "
+                "known; write it with activations: abs(x) is relu(x) + relu(-x), maximum(a, b) is a + relu(b - a)"
             )
         bent = [capture for name, capture in self._captures.items() if not self.site[name].smooth]
         if not bent:
@@ -201,7 +208,8 @@ class Observation:
             For each site `(unit, unit before)`, the first `(unit, in)`; None for any other network, and without
             `affine=True`.
         """
-        if self._leaves is None or (output and not isinstance(self._result, torch.Tensor)):
+        doubtful = self._bend is not None or self._probe is not None
+        if self._leaves is None or doubtful or (output and not isinstance(self._result, torch.Tensor)):
             return None
         captures = list(self._captures.values())
         return dense_chain(captures, self._leaves, self.samples, self._result if output else None)
@@ -381,6 +389,7 @@ def _look(
         leaves=leaves if graph else None,
         suspects=[*recorder.suspects, *doubts],
         blind=recorder.blind,
+        bend=recorder.bend,
         cut=recorder.cuts.of(output),
         probe=probe,
         step=step,

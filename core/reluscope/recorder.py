@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from reluscope.bends import bends
 from reluscope.cuts import Cuts
 from reluscope.errors import ObservationError
 from reluscope.finite import total, trouble
@@ -97,6 +98,7 @@ class Recorder(TorchFunctionMode):
         suspects: Calls that may keep the network from being affine on a piece.
         cuts: What is cut off from the input; empty without a graph.
         blind: Module that holds ReLUs within one fused call, None if no module does.
+        bend: The first call that bends the network and is no site, within a graph; None if there is none.
         calls: Number of torch calls so far.
         raised: An error, and the innermost module that let it pass, by path and itself.
         graph: As given.
@@ -110,6 +112,7 @@ class Recorder(TorchFunctionMode):
         self.suspects: list[Suspect] = []
         self.cuts = Cuts()
         self.blind: str | None = None
+        self.bend: str | None = None
         self.calls = 0
         self.raised: tuple[BaseException, str, nn.Module] | None = None
         self.graph = graph
@@ -165,7 +168,7 @@ class Recorder(TorchFunctionMode):
         elif getattr(func, "__name__", "") == "batch_norm":
             self._check_batch(args, kwargs)
         elif getattr(func, "__name__", "") in ("rnn_relu", "rnn_relu_cell") and self.blind is None:
-            self.blind = repr(self.path) if self.path else "the root module"
+            self.blind = self._place()
         if pool is not None:
             result = self._pool(pool, func, args, kwargs)
         elif capture is not None and activation is not None and capture.name in self._replay and not activation.smooth:
@@ -178,12 +181,17 @@ class Recorder(TorchFunctionMode):
             capture.node = result.grad_fn
         self._layout.follow(func, args, kwargs, result)
         if self.graph:
+            if self.bend is None and bends(func, args, kwargs):
+                self.bend = f"{getattr(func, '__name__', 'a function')!r} in {self._place()}"
             self.cuts.follow(func, args, kwargs, result, where=self.path, order=self.calls)
             suspect = suspect_of(func, args, kwargs, result, capture.activation if capture else None)
             if suspect is not None:
                 where = capture.name if capture else self.path
                 self.suspects.append(dataclasses.replace(suspect, where=where, order=self.calls))
         return result
+
+    def _place(self) -> str:
+        return repr(self.path) if self.path else "the root module"
 
     def _activation(self, activation: Activation, args: Sequence[Any], kwargs: dict[str, Any]) -> Capture | None:
         z = args[0] if args else kwargs.get("input", kwargs.get("self"))

@@ -25,21 +25,22 @@ class DenseWalls:
         preactivations: Of each layer `(sample, unit)`.
 
     Attributes:
-        distance: Distance to the nearest wall known so far, `(sample,)`.
+        distance: Distance to the nearest wall known so far, float64 `(sample,)`.
         layer: The layer that has it, from 0, int64 `(sample,)`; -1 where there is none.
         unit: The unit, int64 `(sample,)`; -1 where there is none.
         gradients: How many gradients were taken.
     """
 
     def __init__(self, weights: Sequence[Tensor], preactivations: Sequence[Tensor]) -> None:
-        self._weights = list(weights)
-        self._heights = [values.abs() for values in preactivations]
-        self._active = [(values > 0).to(values.dtype) for values in preactivations]
-        self._slack = 1 + math.sqrt(torch.finfo(weights[0].dtype).eps)
-        norms = [self._slack * torch.linalg.matrix_norm(weight, 2).item() for weight in weights[:-1]]
+        # in double precision, where squares of small or large weights neither vanish nor overflow
+        self._weights = [weight.double() for weight in weights]
+        self._heights = [values.abs().double() for values in preactivations]
+        self._active = [(values > 0).double() for values in preactivations[:-1]]
+        self._slack = 1 + math.sqrt(torch.finfo(torch.float64).eps)
+        norms = [self._slack * torch.linalg.matrix_norm(weight, 2).item() for weight in self._weights[:-1]]
         self._scales = list(itertools.accumulate(norms, lambda first, second: first * second))
         samples, device = len(preactivations[0]), preactivations[0].device
-        self.distance = preactivations[0].new_full((samples,), math.inf)
+        self.distance = torch.full((samples,), math.inf, dtype=torch.float64, device=device)
         self.layer = torch.full((samples,), -1, dtype=torch.int64, device=device)
         self.unit = torch.full((samples,), -1, dtype=torch.int64, device=device)
         self.gradients = 0

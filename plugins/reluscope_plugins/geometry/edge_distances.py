@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from reluscope_plugins.geometry.nearest_walls import ERROR, nearest_walls
+from reluscope_plugins.geometry.nearest_walls import ERROR, SEED, nearest_walls
 
 if TYPE_CHECKING:
     from reluscope.observation import Observation
@@ -33,7 +33,7 @@ class edge_distances:
         seed: Seed of the random directions by which gradients are bounded.
     """
 
-    def __init__(self, *, error: float = ERROR, seed: int = 0) -> None:
+    def __init__(self, *, error: float = ERROR, seed: int = SEED) -> None:
         self.error = error
         self.seed = seed
 

@@ -37,7 +37,10 @@ def greatest_eigenvalue(
     steps at once. A small residual would not tell that: it says that *some* eigenvalue is near.
 
     After $n$ steps, or where the Krylov space closes, the Ritz value is the eigenvalue. All this in exact arithmetic;
-    what rounding adds is of the order of the dtype's rounding unit, times the norm.
+    what rounding adds is of the order of the dtype's rounding unit, times the norm. In double precision a space counts
+    as closed where the next vector is shorter than $n$ rounding units of the operator's size. In single precision that
+    would hide eigenvalues that are a per cent greater: there $p_k$ is computed as if the last vector had $4 \sqrt n$
+    rounding units, and the upper bound is the least $t$ that is certain, which may be much further off than `rtol`.
 
     Args:
         apply: The operator, `(sample, n)` to `(sample, n)`: symmetric and positive semidefinite for each sample.
@@ -63,7 +66,9 @@ def greatest_eigenvalue(
     needed = math.log(math.sqrt(2 * max(n - 1, 1) / math.pi) / failure)
     vector = start / torch.linalg.vector_norm(start, dim=-1, keepdim=True)
     basis, diagonal, off_diagonal = [vector], list[Tensor](), list[Tensor]()
-    rounding = n * torch.finfo(start.dtype).eps
+    double = start.dtype == torch.float64
+    rounding = (n if double else 4 * math.sqrt(n)) * torch.finfo(start.dtype).eps
+    alive, counted = torch.ones(len(start), dtype=torch.bool, device=start.device), list[Tensor]()
     check = 1
     for step in range(1, n + 1):
         image = apply(vector)
@@ -72,32 +77,50 @@ def greatest_eigenvalue(
         for _ in range(2):
             image = image - ((space @ image.unsqueeze(-1)).mT @ space).squeeze(1)
         length = torch.linalg.vector_norm(image, dim=-1)
-        size = torch.stack([*diagonal, *off_diagonal]).abs().amax(0)
-        open_ = (length > rounding * size) & (step < n)
-        off_diagonal.append(torch.where(open_, length, 0.0))
-        vector = torch.where(open_, 1 / length, 0.0).unsqueeze(-1) * image
+        least = rounding * torch.stack([*diagonal, *off_diagonal]).abs().amax(0)
+        counted.append(alive)
+        off_diagonal.append(torch.maximum(length, least))
+        alive = alive & (length > least) & (step < n)
+        vector = torch.where(alive, 1 / length, 0.0).unsqueeze(-1) * image
         basis.append(vector)
-        if step >= check or step == n or not bool(open_.any()):
-            lower, done, closed = _test(torch.stack(diagonal, -1), torch.stack(off_diagonal, -1), rtol, needed)
-            if bool(done.all()):
+        if step >= check or not bool(alive.any()):
+            steps = _Steps(*(torch.stack(each, -1).cpu() for each in (diagonal, off_diagonal, counted)))
+            lower = steps.ritz_value()
+            whole = ~alive.cpu() if double else steps.counted.all(-1) & (step == n)
+            done = whole | (steps.growth(lower * (1 + rtol)) >= needed)
+            if bool((done | ~alive.cpu()).all()):
                 break
             check = step + 1 + step // 16
-    upper = torch.where(closed, lower, lower * (1 + rtol))
+    upper = torch.where(whole, lower, torch.where(done, lower * (1 + rtol), steps.reached(lower, needed)))
     return GreatestEigenvalue(lower.to(start), upper.to(start), step)
 
 
-def _test(diagonal: Tensor, off_diagonal: Tensor, rtol: float, needed: float) -> tuple[Tensor, Tensor, Tensor]:
-    # Greatest Ritz value; whether log p_k at (1 + rtol) times it is large enough; whether the Krylov space is closed.
-    diagonal, off_diagonal = diagonal.double().cpu(), off_diagonal.double().cpu()
-    inner = off_diagonal[:, :-1]
-    tridiagonal = torch.diag_embed(diagonal) + torch.diag_embed(inner, 1) + torch.diag_embed(inner, -1)
-    lower = torch.linalg.eigvalsh(tridiagonal)[:, -1].clamp(min=0)
-    t = lower * (1 + rtol)
-    logarithm, pivot = torch.zeros_like(t), torch.ones_like(t)
-    before = torch.zeros_like(t)
-    for a, b in zip(diagonal.unbind(-1), off_diagonal.unbind(-1), strict=True):
-        pivot = (t - a - before.square() / pivot).clamp(min=torch.finfo(t.dtype).tiny)
-        logarithm = logarithm + pivot.log() - b.log()
-        before = b
-    closed = (off_diagonal == 0).any(-1)
-    return lower, closed | (logarithm >= needed), closed
+class _Steps:
+    # The tridiagonal matrix of each sample; steps after its Krylov space has closed do not count.
+    def __init__(self, diagonal: Tensor, off_diagonal: Tensor, counted: Tensor) -> None:
+        self.diagonal, self.off_diagonal, self.counted = diagonal.double(), off_diagonal.double(), counted
+
+    def ritz_value(self) -> Tensor:
+        inner = self.off_diagonal[:, :-1] * self.counted[:, 1:]
+        matrix = torch.diag_embed(self.diagonal) + torch.diag_embed(inner, 1) + torch.diag_embed(inner, -1)
+        return torch.linalg.eigvalsh(matrix)[:, -1].clamp(min=0)
+
+    def growth(self, t: Tensor) -> Tensor:
+        # log p_k(t)
+        logarithm, pivot, before = torch.zeros_like(t), torch.ones_like(t), torch.zeros_like(t)
+        rows = zip(self.diagonal.unbind(-1), self.off_diagonal.unbind(-1), self.counted.unbind(-1), strict=True)
+        for a, b, counts in rows:
+            following = (t - a - before.square() / pivot).clamp(min=torch.finfo(t.dtype).tiny)
+            pivot = torch.where(counts, following, pivot)
+            logarithm = torch.where(counts, logarithm + following.log() - b.log(), logarithm)
+            before = torch.where(counts, b, before)
+        return logarithm
+
+    def reached(self, lower: Tensor, needed: float) -> Tensor:
+        # The least t above the Ritz value, by bisection on a logarithmic scale, at which p_k is large enough.
+        low, high = torch.full_like(lower, math.log(1e-16)), torch.full_like(lower, math.log(1e16))
+        for _ in range(60):
+            middle = (low + high) / 2
+            enough = self.growth(lower * (1 + middle.exp())) >= needed
+            low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+        return torch.where(lower > 0, lower * (1 + high.exp()), lower)

@@ -20,6 +20,8 @@ ERROR = 1e-12
 """Probability of a wrong result for a batch, where gradients are bounded by random directions."""
 DIRECTIONS = 64
 """Random directions that bound gradients: then a bound is about three times what it bounds."""
+SEED = 0xED6E
+"""Of the random directions."""
 _AT_ONCE = 4
 _NUMBERS = 2**24
 
@@ -50,13 +52,14 @@ class NearestWalls:
     walls: int
 
 
-def nearest_walls(observation: Observation, *, error: float = ERROR, seed: int = 0) -> NearestWalls:
+def nearest_walls(observation: Observation, *, error: float = ERROR, seed: int = SEED) -> NearestWalls:
     r"""Find the nearest point of the edge of the region that holds each sample.
 
-    The region is where the network is one affine map: it is bounded by the zeros of affine functions $z_i$, one for
-    each unit (two for one of three states, and for each max-pool the winner's lead over each other place), so that the
-    distance to its edge is $\min_i |z_i(x)| / \|\nabla z_i(x)\|_2$: the nearest of all these hyperplanes is met before
-    any other. A unit whose gradient vanishes has no wall.
+    The region is where all sites keep their patterns, so that the network is one affine map: it is bounded by the zeros
+    of affine functions $z_i$, one for each unit (two for one of three states, and for each max-pool the winner's lead
+    over each other place), so that the distance to its edge is $\min_i |z_i(x)| / \|\nabla z_i(x)\|_2$: the nearest of
+    all these hyperplanes is met before any other. A unit whose gradient vanishes has no wall. A network that bends
+    where no site is (`torch.abs`, `torch.maximum`, a comparison) is refused.
 
     Few gradients are taken. In a chain of dense layers each is bounded by the norms of the layers, the bound is
     sharpened as it is pulled back layer by layer, and dropped as soon as it cannot be the nearest; first-layer walls
@@ -69,17 +72,17 @@ def nearest_walls(observation: Observation, *, error: float = ERROR, seed: int =
     Args:
         observation: One batch, observed with `affine=True`.
         error: Probability that random directions miss the nearest wall of any sample of the batch; 0 for certainty.
-        seed: Seed of the random directions.
+        seed: Seed of the random directions; not one that the weights were drawn with, on which the probability rests.
 
     Returns:
         The nearest wall of each sample.
 
     Raises:
-        ObservationError: If the network is not piecewise linear, or `error` is no probability.
+        ObservationError: If the network is not piecewise linear, bends where no site is, or has gradients that
+            overflow, or `error` is no probability.
 
     References:
-        Johansson 2022, eq. 2.1. The source takes the least of the units' distances as the definition; that it is the
-        distance to the region's edge is claim `edge_distance`.
+        Johansson 2022, eq. 2.1.
 
     Example:
         >>> import reluscope
@@ -106,10 +109,10 @@ def _in_chain(observation: Observation, weights: list[torch.Tensor]) -> NearestW
     layers = chain.layer.tolist()
     heights = chain.distance.new_zeros(len(layers))
     for number, site in enumerate(observation.sites):
-        here = chain.layer == number
-        heights[here] = observation.preactivation[site][here, chain.unit[here]]
+        here = (chain.layer == number).nonzero().squeeze(1)
+        heights[here] = observation.preactivation[site][here, chain.unit[here]].double()
     return NearestWalls(
-        distance=chain.distance,
+        distance=chain.distance.to(observation.affine().dtype),
         point=_foot(observation.affine().input, chain.distance, chain.gradient(), heights),
         site=["" if layer < 0 else observation.sites[layer] for layer in layers],
         unit=chain.unit,
@@ -126,7 +129,7 @@ def _gradient_bounds(walls: Walls, error: float, seed: int) -> tuple[torch.Tenso
     few = min(count, inputs)
     if error == 0 or few <= DIRECTIONS:
         if count <= inputs:
-            return torch.linalg.vector_norm(walls.map.weight, dim=2), count, True
+            return torch.linalg.vector_norm(walls.map.weight, dim=2, dtype=torch.float64), count, True
         return _summed(walls, torch.eye(inputs, dtype=walls.value.dtype), fixed=True).sqrt(), inputs, True
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(DIRECTIONS, samples, inputs, generator=generator, dtype=torch.float64)
@@ -137,19 +140,23 @@ def _gradient_bounds(walls: Walls, error: float, seed: int) -> tuple[torch.Tenso
 def _summed(walls: Walls, directions: torch.Tensor, *, fixed: bool = False) -> torch.Tensor:
     # Sum of the squares of the derivatives of all walls along directions (direction, sample, in), or (direction, in).
     samples, count, _ = walls.map.shape
-    total = torch.zeros_like(walls.value)
+    total = torch.zeros_like(walls.value, dtype=torch.float64)
     for some in torch.split(directions, max(1, _NUMBERS // (samples * count))):
         vectors = some.unsqueeze(1).expand(-1, samples, -1) if fixed else some
-        total += walls.map.matvec(vectors.to(total.device)).square_().sum(0)
+        total += walls.map.matvec(vectors.to(total.device)).double().square_().sum(0)
     return total
 
 
 def _search(walls: Walls, bounds: torch.Tensor, directions: int, *, exact: bool) -> NearestWalls:
     samples, count, inputs = walls.map.shape
-    slack = 1 + math.sqrt(torch.finfo(bounds.dtype).eps)
+    if not bool(bounds.isfinite().all()):
+        raise ObservationError(
+            f"gradients of walls overflow {walls.value.dtype}, expected finite ones; run the model in float64"
+        )
+    slack = 1 + math.sqrt(torch.finfo(walls.value.dtype).eps)
     # where a gradient vanishes there is no wall
     least = torch.where(bounds > 0, walls.value / (bounds * slack), math.inf)
-    distance = torch.full_like(walls.value[:, 0], math.inf)
+    distance = torch.full_like(walls.value[:, 0], math.inf, dtype=torch.float64)
     nearest = torch.full((samples,), -1, device=distance.device)
     gradient = walls.value.new_zeros(samples, inputs)
     everyone = torch.arange(samples, device=distance.device)
@@ -160,10 +167,10 @@ def _search(walls: Walls, bounds: torch.Tensor, directions: int, *, exact: bool)
         if not wanted.any():
             break
         taken += int(wanted.sum())
-        covectors = torch.zeros(candidate.shape[1], samples, count, dtype=bounds.dtype, device=distance.device)
+        covectors = walls.value.new_zeros(candidate.shape[1], samples, count)
         covectors.scatter_(2, candidate.t().unsqueeze(2), 1)
         for found, wall in zip(walls.map.rmatvec(covectors), candidate.t(), strict=True):
-            length = torch.linalg.vector_norm(found, dim=1)
+            length = torch.linalg.vector_norm(found, dim=1, dtype=torch.float64)
             away = torch.where(length > 0, walls.value[everyone, wall] / length, math.inf)
             # of two that are as near (a unit, and the max-pool that it then loses) the earlier one
             nearer = (away < distance) | ((away == distance) & away.isfinite() & (wall < nearest))
@@ -174,7 +181,7 @@ def _search(walls: Walls, bounds: torch.Tensor, directions: int, *, exact: bool)
     numbers = nearest.cpu().numpy()
     none = nearest < 0
     return NearestWalls(
-        distance=distance,
+        distance=distance.to(walls.value),
         point=_foot(walls.map.input, distance, gradient, walls.value[everyone, nearest.clamp(min=0)]),
         site=["" if number < 0 else walls.sites[walls.site[number]] for number in numbers],
         unit=torch.from_numpy(walls.unit[numbers]).to(nearest).masked_fill(none, -1),
@@ -187,5 +194,6 @@ def _search(walls: Walls, bounds: torch.Tensor, directions: int, *, exact: bool)
 
 def _foot(inputs: torch.Tensor, distance: torch.Tensor, gradient: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
     # Where the perpendicular from the input meets the wall whose function has this height and gradient there.
-    foot = inputs - (height / gradient.square().sum(1)).unsqueeze(1) * gradient
+    gradient = gradient.double()
+    foot = (inputs.double() - (height / gradient.square().sum(1)).unsqueeze(1) * gradient).to(inputs)
     return torch.where(distance.isfinite().unsqueeze(1), foot, math.nan)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
@@ -63,7 +65,8 @@ def sphere_search(
         Distance and point of each sample.
 
     Raises:
-        ObservationError: If a number is out of its range, or the network takes another path at another point.
+        ObservationError: If a number is out of its range, the input is not one tensor, dropout or batch norm is in
+            train mode, or the network takes another path at another point.
 
     References:
         Johansson 2022, section 2.1.2, footnote 1, and section A.2.3.
@@ -77,6 +80,14 @@ def sphere_search(
     """
     _check(radii, directions, bisections, batch_size)
     network = unwrap(model)
+    if not isinstance(x, Tensor):
+        raise ObservationError(f"x is of class {type(x).__name__}, expected one tensor; wrap the model to take one")
+    for name, module in network.named_modules():
+        if module.training and isinstance(module, _DropoutNd | _BatchNorm):
+            raise ObservationError(
+                f"{name!r} ({type(module).__name__}) is in train mode, in which patterns depend on random draws or on "
+                "the other samples, expected eval mode; call model.eval()"
+            )
     generator = torch.Generator().manual_seed(seed)
     point = torch.full_like(x, torch.nan)
     with preserved(network):

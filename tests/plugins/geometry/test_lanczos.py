@@ -103,3 +103,14 @@ def test_float32_on_samples_of_different_difficulty() -> None:
     assert found.lower.dtype == torch.float32
     np.testing.assert_allclose(found.lower, 1.0, rtol=1.1e-5)
     assert math.isfinite(found.upper.sum())
+
+
+@pytest.mark.parametrize("top", [1.0001, 1.005, 1.01])
+def test_single_precision_does_not_hide_the_greatest(top: float) -> None:
+    """All eigenvalues but one are equal: the Krylov space closes after two steps, and after one but for rounding."""
+    spectrum = torch.ones(3072)
+    spectrum[7] = top
+    for start in normal(5, 3072).float():
+        found = on_diagonal(spectrum, start[None], 1e-6)
+        assert found.lower.item() <= top * (1 + 1e-5)
+        assert found.upper.item() >= top * (1 - 1e-5)

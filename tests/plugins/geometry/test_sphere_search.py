@@ -125,3 +125,16 @@ def test_images_and_the_same_seed_give_the_same() -> None:
 def test_numbers_out_of_range(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ObservationError, match=message):
         sphere_search(half_plane(2), torch.zeros(1, 2).double(), **{"radii": [1.0], **arguments})
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(3)])
+def test_train_mode_is_refused(layer: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), layer, nn.ReLU())
+    with pytest.raises(ObservationError, match=r"'1' \(.*\) is in train mode"):
+        sphere_search(model, torch.zeros(2, 2), [0.1, 1.0])
+    assert sphere_search(model.eval(), torch.zeros(2, 2), [0.1, 10.0]).distance.shape == (2,)
+
+
+def test_one_tensor_is_expected() -> None:
+    with pytest.raises(ObservationError, match="x is of class tuple, expected one tensor"):
+        sphere_search(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), (torch.zeros(2, 2),), [0.1])  # type: ignore[arg-type]
