@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import scipy.stats
@@ -32,7 +34,6 @@ class NearestWalls:
 
     Attributes:
         distance: Euclidean distance to the region's edge, `(sample,)`; infinite where it has none.
-        point: Nearest point of the edge, `(sample, in)`; NaN where there is none.
         site: Name of the site whose pattern changes there, one a sample; empty where there is none.
         unit: Which unit changes, int64 `(sample,)`, as `reluscope.walls.Walls.unit` counts them; -1 where there is
             none.
@@ -43,13 +44,18 @@ class NearestWalls:
     """
 
     distance: torch.Tensor
-    point: torch.Tensor
     site: list[str]
     unit: torch.Tensor
     beyond: torch.Tensor
     gradients: int
     directions: int
     walls: int
+    _find: Callable[[], torch.Tensor] = dataclasses.field(repr=False)
+
+    @cached_property
+    def point(self) -> torch.Tensor:
+        """Nearest point of the edge, `(sample, in)`; NaN where there is none."""
+        return self._find()
 
 
 def nearest_walls(observation: Observation, *, error: float = ERROR, seed: int = SEED) -> NearestWalls:
@@ -106,20 +112,25 @@ def nearest_walls(observation: Observation, *, error: float = ERROR, seed: int =
 def _in_chain(observation: Observation, weights: list[torch.Tensor]) -> NearestWalls:
     chain = DenseWalls(weights, [observation.preactivation[site] for site in observation.sites])
     chain.search()
+    affine = observation.affine()
+
+    def find() -> torch.Tensor:
+        heights = chain.distance.new_zeros(len(layers))
+        for number, site in enumerate(observation.sites):
+            here = (chain.layer == number).nonzero().squeeze(1)
+            heights[here] = observation.preactivation[site][here, chain.unit[here]].double()
+        return _foot(affine.input, chain.distance, chain.gradient(), heights)
+
     layers = chain.layer.tolist()
-    heights = chain.distance.new_zeros(len(layers))
-    for number, site in enumerate(observation.sites):
-        here = (chain.layer == number).nonzero().squeeze(1)
-        heights[here] = observation.preactivation[site][here, chain.unit[here]].double()
     return NearestWalls(
-        distance=chain.distance.to(observation.affine().dtype),
-        point=_foot(observation.affine().input, chain.distance, chain.gradient(), heights),
+        distance=chain.distance.to(affine.dtype),
         site=["" if layer < 0 else observation.sites[layer] for layer in layers],
         unit=chain.unit,
         beyond=torch.where(chain.unit < 0, -1, 0),
         gradients=chain.gradients,
         directions=0,
         walls=sum(map(len, weights)),
+        _find=find,
     )
 
 
@@ -182,13 +193,13 @@ def _search(walls: Walls, bounds: torch.Tensor, directions: int, *, exact: bool)
     none = nearest < 0
     return NearestWalls(
         distance=distance.to(walls.value),
-        point=_foot(walls.map.input, distance, gradient, walls.value[everyone, nearest.clamp(min=0)]),
         site=["" if number < 0 else walls.sites[walls.site[number]] for number in numbers],
         unit=torch.from_numpy(walls.unit[numbers]).to(nearest).masked_fill(none, -1),
         beyond=torch.from_numpy(walls.beyond[numbers]).to(nearest).masked_fill(none, -1),
         gradients=taken,
         directions=directions,
         walls=count,
+        _find=lambda: _foot(walls.map.input, distance, gradient, walls.value[everyone, nearest.clamp(min=0)]),
     )
 
 
