@@ -99,4 +99,8 @@ class DenseWalls:
 
 def _over(heights: Tensor, lengths: Tensor) -> Tensor:
     # A gradient of zero belongs to no wall.
-    return torch.where(lengths > 0, heights / lengths, math.inf)
+    found = heights / lengths
+    none = lengths == 0
+    if bool(none.any()):
+        found.masked_fill_(none, math.inf)
+    return found
