@@ -14,7 +14,7 @@ from reluscope import recipe as recipes
 
 LAB = rs.Lab()
 FOLDER = Path(reluscope_catalog.__file__).parent / "experiments"
-NAMES = ("tanner_partition", "hartmann_figure_2_5_exact")
+NAMES = ("tanner_partition", "hartmann_figure_2_5_exact", "icerm_normalised_regions")
 
 
 @pytest.mark.parametrize("scale", ["paper", "small"])

@@ -19,6 +19,7 @@ from torch import nn
 from reluscope.errors import ObservationError
 from reluscope.observation import observe
 from reluscope_plugins.patterns.plane import Plane
+from reluscope_plugins.regions.line_regions import line_regions
 from reluscope_plugins.regions.plane_regions import SQUARE, plane_regions
 
 MARGIN = 1e-7
@@ -348,3 +349,25 @@ def test_smooth_networks_are_refused() -> None:
 def test_inputs_that_do_not_fit() -> None:
     with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied \(4x2 and 3x3\)"):
         plane_regions(dense((3, 3, 1), 0))
+
+
+@settings(max_examples=15)
+@given(widths=st.lists(st.integers(1, 15), min_size=1, max_size=3), seed=st.integers(0, 100_000))
+def test_a_line_crosses_as_many_polygons_as_it_has_pieces(widths: list[int], seed: int) -> None:
+    model = dense((2, *widths, 1), seed)
+    found = plane_regions(model)
+    start, end = 0.99 * (2 * torch.rand(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1)
+    pieces = line_regions(model, torch.stack([start, end]))
+    points, corner = found["vertex_position"].values, found["corner_vertex"].values
+    crossed, begin = 0, 0
+    for count in found["region_corners"].values.tolist():
+        polygon = points[corner[begin : begin + count]]
+        begin += count
+        sides = np.roll(polygon, -1, 0) - polygon
+        inward = np.stack([-sides[:, 1], sides[:, 0]], 1)
+        height = ((start.numpy() - polygon) * inward).sum(1)
+        speed = inward @ (end - start).numpy()
+        low = max([0.0, *(-height[speed > 0] / speed[speed > 0])])
+        high = min([1.0, *(-height[speed < 0] / speed[speed < 0])])
+        crossed += int(high - low > 1e-11 and (height[speed == 0] >= 0).all())
+    assert crossed == int(pieces["region_count"])
