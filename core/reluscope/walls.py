@@ -19,8 +19,9 @@ from reluscope.windows import OUTSIDE, windows
 class Walls:
     """Affine functions that are at least zero on the piece that holds a sample, and of which one is zero at its edge.
 
-    A unit of two states has one, how far it is from its threshold; one of three states has one for each threshold; a max-pool has for
-    each place of each window what the winner is ahead of it by, which is zero for the winner itself: no wall.
+    A unit of two states has one, how far it is from its threshold; one of three states has one for each threshold; a
+    max-pool has for each place of each window what the winner is ahead of it by, which is zero for the winner itself:
+    no wall.
 
     Attributes:
         map: From the input to the values, for each sample: `(sample, wall, in)`. Its rows point into the piece.

@@ -58,7 +58,7 @@ def test_all_metrics_in_one_labelled_dataset(model: nn.Module) -> None:
     assert set(dataset.data_vars) == set(ALL)
     assert dataset.attrs == {"samples": 10}
     assert dataset.site.values.tolist() == ["2#0", "5#0"]
-    assert dataset.sizes == {"site": 2, "unit": 11, "bound": 2}
+    assert dataset.sizes == {"site": 2, "unit": 11, "bound": 2, "feature": 3, "layer": 4}
     assert all(dataset[name].attrs["units"] and dataset[name].attrs["long_name"] for name in dataset.data_vars)
     xr.testing.assert_allclose(dataset, rs.measure(model, joined(data), metrics=ALL, lab=LAB), rtol=1e-6)
     x, y = joined(data)[0]

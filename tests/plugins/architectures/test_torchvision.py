@@ -22,7 +22,8 @@ NOT_ON_META = "regnet_"
 
 def test_all_are_there() -> None:
     assert set(LAB.architectures) == {
-        *("convnet", "f1", "fixup", "m5", "mlp", "pyramidnet", "resnet", "small_cnn", "torchvision", "toynet", "vgg"),
+        *("convnet", "f1", "fixup", "lenet", "m5", "mlp", "monomial", "pyramidnet", "resnet", "sawtooth", "small_cnn"),
+        *("svd_classifier", "torchvision", "toynet", "vgg"),
     }
     for entry in LAB.architectures.values():
         assert entry.input
