@@ -29,13 +29,14 @@ def affine_values(maps, face, points, begin, end):  # type: ignore[no-untyped-de
 
 
 @numba.njit(cache=True, error_model="numpy")
-def masked_maps(maps, parent, centres):  # type: ignore[no-untyped-def]
+def masked_maps(maps, parent, centres, tolerance):  # type: ignore[no-untyped-def]
     """Apply a ReLU to functions on the faces into which their faces were cut.
 
     Args:
         maps: `(face, 3, function)`.
         parent: Of each new face the old one, `(new face,)`.
         centres: A point in each new face, `(new face, 2)`.
+        tolerance: Of each function, up to which it counts as zero, `(function,)`.
 
     Returns:
         The maps after the ReLU, `(new face, 3, function)`, and which functions are positive there, `(new face,
@@ -47,7 +48,7 @@ def masked_maps(maps, parent, centres):  # type: ignore[no-untyped-def]
     for face in range(len(parent)):
         x, y, here = centres[face, 0], centres[face, 1], maps[parent[face]]
         for function in range(functions):
-            on = x * here[0, function] + y * here[1, function] + here[2, function] > 0.0
+            on = x * here[0, function] + y * here[1, function] + here[2, function] > tolerance[function]
             active[face, function] = on
             for axis in range(3):
                 masked[face, axis, function] = here[axis, function] if on else 0.0

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SQUARE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 RELATIVE = 1e-12
 """Of a unit's greatest value at any vertex: what is no greater counts as zero."""
+CONTINUOUS = 1e-7
+"""Of the greatest output: by how much the functions of two neighbouring regions may differ on their common edge."""
 _BATCH = 4096
 _NUMBERS = 2**22
 """Values of functions at vertices that are held at once."""
@@ -48,7 +50,8 @@ def plane_regions(
     greater than 1e-12 of its greatest value counts as zero there, so that lines through one point leave no slivers;
     regions about as small as that, relative to the window, are lost.
 
-    Every result is checked: areas are positive and sum to the window's, and vertices less edges plus regions are one.
+    Every result is checked: areas are positive and sum to the window's, vertices less edges plus regions are one, and
+    the functions of neighbouring regions agree at both ends of their common edge.
 
     Cost: time and memory proportional to the number of regions, for one network. The network is copied in float64.
 
@@ -68,7 +71,7 @@ def plane_regions(
         are when sites up to this one are looked at, and `site_units(site)`, the units at all positions.
 
     Raises:
-        ObservationError: If the network is not piecewise linear, or the window is no convex polygon.
+        ObservationError: If the network is not piecewise linear, or jumps, or the window is no convex polygon.
 
     Example:
         >>> found = plane_regions(nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1)))
@@ -84,9 +87,9 @@ def plane_regions(
     weights = first.dense_weights(output=True)
     cutter = _General(network, plane, first) if weights is None else _Dense(weights, first, plane)
     sites = [(site, len(subdivision.start), units) for site, units in cutter.cut(subdivision)]
-    found = _dataset(subdivision, sites, first, *cutter.finish(subdivision))
-    _check(subdivision, corners)
-    return found
+    maps, patterns = cutter.finish(subdivision)
+    _check(subdivision, corners, maps)
+    return _dataset(subdivision, sites, first, maps, patterns)
 
 
 class _Dense:
@@ -106,20 +109,21 @@ class _Dense:
         for number, site in enumerate(self._sites):
             units = self._maps.shape[2]
             parent = np.arange(len(subdivision.start))
-            begin = 0
+            begin, tolerance = 0, np.empty(units)
             while begin < units:
                 some = slice(begin, begin + max(_FUNCTIONS, _NUMBERS // len(subdivision.points)))
                 values = affine_values(
                     self._maps, parent[subdivision.face_of_vertices()], subdivision.points, begin, min(units, some.stop)
                 )
-                parent = parent[subdivision.cut(values, RELATIVE * np.abs(values).max(0))]
+                tolerance[some] = RELATIVE * np.abs(values).max(0)
+                parent = parent[subdivision.cut(values, tolerance[some])]
                 begin = some.stop
             centres, weight = subdivision.centres(), self._weights[number + 1]
             maps = np.empty((len(parent), 3, len(weight)))
             patterns = []
             for start in range(0, len(parent), _BATCH):
                 some = slice(start, start + _BATCH)
-                masked, active = masked_maps(self._maps, parent[some], centres[some])
+                masked, active = masked_maps(self._maps, parent[some], centres[some], tolerance)
                 maps[some] = (masked.reshape(-1, units) @ weight.T).reshape(-1, 3, len(weight))
                 padded = np.zeros((len(active), 8 * row_bytes(units)), dtype=bool)
                 padded[:, :units] = active
@@ -149,9 +153,10 @@ class _General:
                 subdivision.cut(values, RELATIVE * np.abs(values).max(0, initial=0))
             made = (subdivision.maker >= begin).nonzero()[0]
             if functions.pooled and len(made):
-                ends = subdivision.points[subdivision.origin.reshape(-1, 2)[made]]
-                walls = functions.are_walls(subdivision.maker[made] - begin, self._observed(ends.mean(1)))
-                subdivision.remove(made[~walls])
+                # a wall only where another place wins on its other side, whichever window made the cut
+                winners = functions.winners(self._observed(subdivision.centres()))
+                left, right = subdivision.face.reshape(-1, 2)[made].T
+                subdivision.remove(made[(winners[left] == winners[right]).all(1)])
             yield site, functions.units()
 
     def finish(self, subdivision: Subdivision) -> tuple[Floats, npt.NDArray[np.uint8]]:
@@ -194,8 +199,8 @@ def _checked(window: Sequence[Sequence[float]]) -> Floats:
     return corners
 
 
-def _check(subdivision: Subdivision, corners: Floats) -> None:
-    x, y = corners.T
+def _check(subdivision: Subdivision, corners: Floats, maps: Floats) -> None:
+    x, y = (corners - corners[0]).T
     whole = float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
     areas = subdivision.areas()
     euler = len(subdivision.points) - len(subdivision.maker) + len(subdivision.start)
@@ -204,6 +209,19 @@ def _check(subdivision: Subdivision, corners: Floats) -> None:
             f"the regions' areas sum to {areas.sum():.17g} of the window's {whole:.17g} (least {areas.min():.3g}), and "
             f"vertices less edges plus regions are {euler}, expected 1: walls meet within rounding of each other; move "
             "the window a little, or look at a smaller one"
+        )
+    inner = subdivision.maker >= 0
+    sides = subdivision.face.reshape(-1, 2)[inner]
+    ends = subdivision.points[subdivision.origin.reshape(-1, 2)[inner]]
+    here = np.pad(ends, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)
+    left, right = (np.einsum("eap,epf->eaf", here, maps[side]) for side in sides.T)
+    terms = np.einsum("eap,epf->eaf", np.abs(here), np.abs(maps[sides[:, 0]]))
+    jump = np.abs(left - right)
+    if jump.size and jump.max() > CONTINUOUS * terms.max():
+        edge = int(jump.max((1, 2)).argmax())
+        raise ObservationError(
+            f"the function jumps by {jump.max():.3g} from one region to the next, at {ends[edge, 0].tolist()}, "
+            "expected a continuous network; replace what jumps, such as hardshrink or a threshold with another value"
         )
 
 

@@ -13,8 +13,6 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _SHRINKS = frozenset(("softshrink", "hardshrink"))
-_EQUAL = 1e-9
-"""Two places of a window are both the greatest where none is behind by more, relative to the greatest lead."""
 
 
 class SiteFunctions:
@@ -38,8 +36,6 @@ class SiteFunctions:
         walls = first.walls()
         self._walls = np.flatnonzero(walls.site == walls.sites.index(site))
         self._unit, self._beyond = walls.unit[self._walls], walls.beyond[self._walls]
-        self._channels = first.site[site].units
-        self._shared: list[Integers] = []
         self._changing = self._pairs() if self.pooled else self._signs()
 
     def split(self, size: int) -> list[Integers]:
@@ -70,25 +66,19 @@ class SiteFunctions:
             parts.append(found[:, chosen[:, 1]] - found[:, chosen[:, 0]] if self.pooled else found[:, chosen[:, 0]])
         return np.concatenate(parts)
 
-    def are_walls(self, functions: Integers, observed: Iterable[Observation]) -> npt.NDArray[np.bool_]:
-        """Say of inputs at which two places of a max-pool are equal, whether they are the greatest of any window.
+    def winners(self, observed: Iterable[Observation]) -> Integers:
+        """Return the winners of a max-pool's windows, of those whose winner is not the same for all inputs.
 
         Args:
-            functions: The function that is zero at each input, `(input,)`.
-            observed: Observations of the inputs.
+            observed: Observations of inputs.
 
         Returns:
-            `(input,)`.
+            `(input, window)`.
         """
-        found = np.concatenate([self._found(observation) for observation in observed])
-        slack = _EQUAL * max(1e-300, found.max())
-        walls = np.zeros(len(found), dtype=bool)
-        for shared in self._shared:  # windows that overlap compare the same two places
-            pair = shared[functions]
-            walls |= (
-                np.where(pair[:, :1] < 0, np.inf, np.take_along_axis(found, np.maximum(pair, 0), 1)).max(1) <= slack
-            )
-        return walls
+        windows = np.unique(self.units())
+        return np.concatenate(
+            [seen.pattern[self._site].reshape(seen.samples, -1)[:, windows].numpy() for seen in observed]
+        )
 
     def units(self) -> Integers:
         """Return the unit of each function.
@@ -126,20 +116,5 @@ class SiteFunctions:
         for observation in self._observed():
             always &= (self._found(observation) <= 0).all(0)
         open_windows = [window for window in windows if not always[window].any()]
-        pairs = np.concatenate(
-            [window[np.stack(np.triu_indices(len(window), 1), 1)] for window in open_windows]
-            or [np.empty((0, 2), np.int64)]
-        )
-        # the same two places of the same channel, in whichever window
-        places = np.sort(self._beyond[pairs], axis=1)
-        key = np.concatenate([self._unit[pairs[:, :1]] % self._channels, places], 1)
-        _, number = np.unique(key, axis=0, return_inverse=True)
-        order = np.argsort(number, kind="stable")
-        begins = np.flatnonzero(np.diff(number[order], prepend=-1))
-        rank = np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
-        for level in range(int(rank.max(initial=-1)) + 1):
-            here = order[rank == level]
-            shared = np.full((len(begins), 2), -1)
-            shared[number[here]] = pairs[here]
-            self._shared.append(shared)
-        return self._shared[0] if self._shared else pairs
+        pairs = [window[np.stack(np.triu_indices(len(window), 1), 1)] for window in open_windows]
+        return np.concatenate(pairs or [np.empty((0, 2), np.int64)])

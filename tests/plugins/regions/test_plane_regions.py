@@ -297,6 +297,63 @@ def test_other_networks(name: str, seed: int) -> None:
     assert {row.tobytes() for row in seen} <= listed
 
 
+class Greatest(nn.Module):
+    """Two channels: the greatest of x, 0 and 1/2, and of x, 0 and -5: their cuts along x = 0 and x = 1/2 coincide."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = torch.stack([x[:, 0], 0 * x[:, 0], 0 * x[:, 0] + 0.5], 1)
+        second = torch.stack([x[:, 0], 0 * x[:, 0], 0 * x[:, 0] - 5.0], 1)
+        pooled = nn.functional.max_pool1d(torch.stack([first, second], 1), 3).flatten(1)
+        return torch.relu(pooled + 1).sum(1, keepdim=True)
+
+
+def test_cuts_that_coincide_are_walls_where_any_of_them_is() -> None:
+    found = plane_regions(Greatest())
+    areas = dict(zip(found["region_slope"].values[:, 0, 0].round(9), found["region_area"].values, strict=True))
+    assert areas == {0.0: pytest.approx(2.0), 1.0: pytest.approx(1.0), 2.0: pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize("seed", [3, 6, 8, 18, 22])
+def test_overlapping_pools_behind_a_relu(seed: int) -> None:
+    """Patches that share pooled zeros make walls that coincide."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Linear(2, 9),
+            nn.ReLU(),
+            nn.Unflatten(1, (1, 3, 3)),
+            nn.MaxPool2d(2, 1),
+            nn.Conv2d(1, 2, 1),
+            nn.Hardtanh(),
+            nn.MaxPool2d(2, 1),
+            nn.Flatten(),
+            nn.Linear(2, 2),
+        ).double()
+    check_laws(plane_regions(model), model, Plane.axes())
+
+
+def test_jumps_are_refused() -> None:
+    with pytest.raises(ObservationError, match="the function jumps by"):
+        plane_regions(nn.Sequential(nn.Linear(2, 3), nn.Hardshrink(), nn.Linear(3, 1)))
+
+
+def test_a_window_far_away() -> None:
+    corners = tuple((x + 1e8, y) for x, y in SQUARE)
+    found = plane_regions(nn.Sequential(nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1)), window=corners)
+    assert found["region_area"].values.sum() == pytest.approx(4, rel=1e-6)
+
+
+def test_a_unit_that_is_zero_is_inactive() -> None:
+    """The second layer's unit is the difference of two equal ones."""
+    model = dense((2, 4, 1, 1), 7)
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = model[0].weight[0], model[0].bias[0]
+        model[2].weight.copy_(torch.tensor([[0.3, -0.3, 0.0, 0.0]]))
+        model[2].bias.zero_()
+    patterns = bits(plane_regions(model), [4, 1])
+    assert not any(pattern[4] for pattern in patterns)
+
+
 def test_edges_name_the_unit_that_made_them() -> None:
     model = dense((2, 9, 8, 1), 3)
     found = plane_regions(model)
