@@ -5,7 +5,7 @@ from __future__ import annotations
 from reluscope.entries import Procedure
 from reluscope.hookspecs import hookimpl
 
-_TRAINING = {
+TRAINING_GROUPS = {
     "data": "samples of each split and class, class names, normalisation constants",
     "epoch": "loss and accuracy of each split, the learning rate and the metrics, after each epoch",
     "step": "the learning rate and the loss of the batch, at each optimizer step",
@@ -14,6 +14,7 @@ _TRAINING = {
     "chosen_steps": "metrics measured at chosen optimizer steps (and at the ends of chosen epochs)",
     "chosen_epochs": "metrics measured at chosen epochs",
 }
+"""The groups that every procedure writes that trains."""
 
 
 @hookimpl
@@ -27,7 +28,7 @@ def reluscope_procedures() -> list[Procedure]:
             metrics=("loss", "accuracy"),
             groups={
                 "best_epoch": "the variables of the group epoch at the epoch of least loss, and which epoch that was",
-                **_TRAINING,
+                **TRAINING_GROUPS,
             },
         ),
         Procedure(
@@ -39,7 +40,7 @@ def reluscope_procedures() -> list[Procedure]:
                 "cells": "number of cells on the grid, of each site and of all together, every k epochs",
                 "pictures": "colours of the cells at chosen epochs, and the points that are marked",
                 "limits": "cells of the first site before training, beside those of lines in general position",
-                **_TRAINING,
+                **TRAINING_GROUPS,
             },
         ),
         Procedure(
@@ -55,7 +56,7 @@ def reluscope_procedures() -> list[Procedure]:
             metrics=("loss", "accuracy"),
             groups={
                 "local_slope": "mean relative change of the slope at each radius, at chosen epochs",
-                **_TRAINING,
+                **TRAINING_GROUPS,
             },
         ),
         Procedure(
@@ -82,7 +83,7 @@ def reluscope_procedures() -> list[Procedure]:
                 "samples": "the metrics of each sample, its label and whether that is wrong, at chosen epochs",
                 "detection": "how well each metric tells wrong labels from right ones: AUROC and its interval",
                 "histogram": "share of the samples in each bin of the first metric, by whether their label is wrong",
-                **_TRAINING,
+                **TRAINING_GROUPS,
             },
         ),
         Procedure(
@@ -90,6 +91,6 @@ def reluscope_procedures() -> list[Procedure]:
             summary="Train a classifier and measure it as it learns.",
             definition="reluscope_plugins.procedures.train:train",
             metrics=("loss", "accuracy"),
-            groups=_TRAINING,
+            groups=TRAINING_GROUPS,
         ),
     ]

@@ -13,7 +13,7 @@ import xarray as xr
 from reluscope.devices import find_device
 from reluscope.errors import RecipeError
 from reluscope_plugins.patterns.cells import cells as find_cells
-from reluscope_plugins.patterns.plane import Plane, plane_of
+from reluscope_plugins.procedures.plane_choice import check_place, chosen_plane, drawn_epochs, untrained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 Natural = Annotated[int, pydantic.Field(ge=0)]
-# streams of random draws; that of the weights is the one that `train` has, so that both see the same network
-_WEIGHTS, _POINTS, _BOX = 1, 11, 12
+_BOX = 12
 MARKED = 50
 """Points drawn from a box that are marked in its pictures."""
 
@@ -82,11 +81,8 @@ def cells(
     Raises:
         RecipeError: If the recipe lacks a choice, or its choices do not fit together.
     """
-    drawn = [0, epochs] if pictures is None else pictures
-    if any(epoch > epochs for epoch in drawn):
-        raise RecipeError(f"pictures = {drawn}: there are {epochs} epochs, expected none after the last; drop it")
-    if points is not None and (origin is not None or directions is not None):
-        raise RecipeError("points and origin or directions both say where the plane lies; leave one out")
+    drawn = drawn_epochs(pictures, epochs)
+    check_place(points, origin, directions)
     place = find_device(device)
     data: Dataset[Any] | None
     if epochs:
@@ -95,15 +91,11 @@ def cells(
         training = Training(context, epochs, batch_size, evaluation_batch_size, place)
         model, data = training.model, training.data["train"]
     else:
-        model, data = _untrained(context, place)
+        model, data = untrained(context, place)
     statistics, marked = _statistics(context, model, data, statistics_samples, statistics_box, evaluation_batch_size)
-    axes = origin is not None or directions is not None or data is None or data[0][0].numel() == 2
-    if points is not None and data is None:
-        raise RecipeError("points are training samples, and there are none: add a [dataset], or leave them out")
-    if data is None or (points is None and axes):
-        plane = plane_of(origin, directions)
-    else:
-        plane, marked = _through(data, points, context.seed(_POINTS)), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    plane, samples_mark_it = chosen_plane(context, data, origin, directions, points)
+    if samples_mark_it:
+        marked = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
 
     def look(epoch: int) -> None:
         if epoch % every and epoch not in (*drawn, epochs):
@@ -126,27 +118,6 @@ def cells(
         training.run(after_epoch=look)
     else:
         look(0)
-
-
-def _untrained(context: Context, place: torch.device) -> tuple[nn.Module, Dataset[Any] | None]:
-    architecture = context.choice("architecture")
-    entry = context.lab.architectures[architecture.name]
-    model = entry.build(seed=context.seed(_WEIGHTS), **architecture.parameters).to(place)
-    chosen = context.recipe.dataset
-    if chosen is None:
-        return model, None
-    known = context.lab.datasets[chosen.name]
-    return model, known.load("train", context.data_root, lab=context.lab, **chosen.parameters)
-
-
-def _through(data: Dataset[Any], points: tuple[int, int, int] | None, seed: int) -> Plane:
-    size = len(data)  # type: ignore[arg-type]
-    if points is None:
-        drawn = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:3].tolist()
-        points = (drawn[0], drawn[1], drawn[2])
-    if max(points) >= size:
-        raise RecipeError(f"points = {list(points)}: there are {size} training samples, expected indices below that")
-    return Plane.through(*(data[index][0] for index in points))
 
 
 Marks = list[tuple[float, float]]

@@ -9,9 +9,8 @@ import pydantic
 import xarray as xr
 
 from reluscope.devices import find_device
-from reluscope.errors import RecipeError
-from reluscope_plugins.patterns.plane import plane_of, ticks
-from reluscope_plugins.procedures.cells import _through, _untrained
+from reluscope_plugins.patterns.plane import ticks
+from reluscope_plugins.procedures.plane_choice import check_place, chosen_plane, drawn_epochs, untrained
 from reluscope_plugins.regions.decision_boundary import decision_boundary
 from reluscope_plugins.regions.plane_picture import plane_picture
 from reluscope_plugins.regions.plane_regions import plane_regions
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 Natural = Annotated[int, pydantic.Field(ge=0)]
-_POINTS = 11
 
 
 def regions(
@@ -69,11 +67,8 @@ def regions(
     Raises:
         RecipeError: If the recipe lacks a choice, or its choices do not fit together.
     """
-    drawn = [0, epochs] if pictures is None else pictures
-    if any(epoch > epochs for epoch in drawn):
-        raise RecipeError(f"pictures = {drawn}: there are {epochs} epochs, expected none after the last; drop it")
-    if points is not None and (origin is not None or directions is not None):
-        raise RecipeError("points and origin or directions both say where the plane lies; leave one out")
+    drawn = drawn_epochs(pictures, epochs)
+    check_place(points, origin, directions)
     place = find_device(device)
     data: Dataset[Any] | None
     if epochs:
@@ -82,14 +77,8 @@ def regions(
         training = Training(context, epochs, batch_size, evaluation_batch_size, place)
         model, data = training.model, training.data["train"]
     else:
-        model, data = _untrained(context, place)
-    axes = origin is not None or directions is not None or data is None or data[0][0].numel() == 2
-    if points is not None and data is None:
-        raise RecipeError("points are training samples, and there are none: add a [dataset], or leave them out")
-    if data is None or (points is None and axes):
-        plane = plane_of(origin, directions)
-    else:
-        plane = _through(data, points, context.seed(_POINTS))
+        model, data = untrained(context, place)
+    plane, _ = chosen_plane(context, data, origin, directions, points)
     window = ((-extent, -extent), (extent, -extent), (extent, extent), (-extent, extent))
 
     def look(epoch: int) -> None:

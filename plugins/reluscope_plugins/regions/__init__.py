@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reluscope.entries import Procedure
 from reluscope.hookspecs import hookimpl
-from reluscope_plugins.procedures import _TRAINING
+from reluscope_plugins.procedures import TRAINING_GROUPS
 
 
 @hookimpl
@@ -19,7 +19,7 @@ def reluscope_procedures() -> list[Procedure]:
             groups={
                 "regions": "number of regions of the sites up to each one, every k epochs",
                 "pictures": "walls of the regions at chosen epochs, coloured by the site that made them",
-                **_TRAINING,
+                **TRAINING_GROUPS,
             },
         ),
         Procedure(
@@ -29,7 +29,7 @@ def reluscope_procedures() -> list[Procedure]:
             metrics=("loss", "accuracy"),
             groups={
                 "line_regions": "number of regions on each line, and breakpoints for each unit, every k epochs",
-                **_TRAINING,
+                **TRAINING_GROUPS,
             },
         ),
         Procedure(
