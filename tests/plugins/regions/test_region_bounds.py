@@ -17,11 +17,10 @@ from torch import nn
 
 from reluscope.errors import ObservationError
 from reluscope_plugins.regions import region_bounds
+from reluscope_plugins.regions.expected_breakpoints import expected_breakpoints_bound, expected_first_layer_breakpoints
 from reluscope_plugins.regions.line_regions import line_regions
 from reluscope_plugins.regions.region_bounds import (
     central_regions,
-    expected_breakpoints_bound,
-    expected_first_layer_breakpoints,
     hyperplane_regions,
     leading_regions,
     montufar_lower_bound,
