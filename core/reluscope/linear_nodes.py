@@ -10,10 +10,10 @@ import torch
 _LINEAR = frozenset(
     f"{name}Backward{number}"
     for name in (
-        "AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D Add Alias AvgPool2D AvgPool3D Cat "
-        "Clone ConstantPadNd Expand Flip Gather Hardtanh Index IndexSelect LeakyRelu MaxPool2DWithIndices "
-        "MaxPool3DWithIndices Mean Neg Permute Relu ReshapeAlias Select Slice Split Squeeze Stack Sub Sum T Threshold "
-        "ToCopy Transpose UnsafeView Unsqueeze View"
+        "AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D AdaptiveMaxPool3D Add Alias AsStrided AvgPool2D "
+        "AvgPool3D Cat Clone ConstantPadNd Expand Flip Gather Hardtanh Index IndexSelect LeakyRelu "
+        "MaxPool2DWithIndices MaxPool3DWithIndices Mean Neg Permute Relu ReshapeAlias Select Slice Split Squeeze "
+        "Stack Sub Sum T Threshold ToCopy Transpose UnsafeView Unsqueeze View"
     ).split()
     for number in range(4)
 )

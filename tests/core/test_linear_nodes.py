@@ -72,6 +72,14 @@ def test_torchvision(name: str) -> None:
     assert not shows_affine([torch.softmax(model(x), 1)])
 
 
+def test_channels_last() -> None:
+    model = torchvision.models.resnet18(num_classes=3).eval().requires_grad_(False)
+    model = model.to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert shows_affine([model(x)])
+    assert not shows_affine([torch.softmax(model(x), 1)])
+
+
 def test_the_double_graph_is_made_only_when_asked_for() -> None:
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     formed = affine(model, start().detach(), check=False)
