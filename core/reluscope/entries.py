@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from reluscope.context import Context
     from reluscope.lab import Lab
+    from reluscope.number_system import System
 
 __all__ = [
     "KINDS",
@@ -94,10 +95,11 @@ class NumberSystem(Entry):
     """A way to represent weights.
 
     Attributes:
-        definition: A class whose instances have `encode(weight)`, `decode(encoded)`, `mean(encoded)`,
-            `variance(encoded, samples)` and `draw(encoded, samples, generator)`.
-        bits: Bits that one weight takes.
-        operations: Operations that one product takes, by name, such as `{"add": 1, "shift": 1}`.
+        definition: A class whose instances are a `reluscope.number_system.System`: they have `encode(weight)`,
+            `decode(encoded)`, `mean(encoded)`, `variance(encoded, samples)`, `draw(encoded, samples, generator)`, and
+            `bits`, `operations` and `stochastic`.
+        bits: Bits that one weight takes, at the default parameters.
+        operations: Operations that one product takes with one sample, by name, such as `{"add": 1, "shift": 1}`.
     """
 
     kind: ClassVar[str] = "number_system"
@@ -106,17 +108,18 @@ class NumberSystem(Entry):
     bits: float
     operations: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
-    def build(self, **params: Any) -> Any:
+    def build(self, **params: Any) -> System:
         """Make the number system.
 
         Args:
             **params: Parameters of the definition.
 
         Returns:
-            An instance with `encode`, `decode`, `mean`, `variance` and `draw`.
+            An instance of the definition.
         """
         self.check_parameters(params)
-        return self.implementation()(**params)
+        system: System = self.implementation()(**params)
+        return system
 
     def _target(self) -> Target:
         return self.definition

@@ -1,0 +1,225 @@
+"""Exact binomial draws for a whole tensor of probabilities, from about two random bits a sample.
+
+The binary digits of a probability are compared with those of as many uniform random numbers as there are samples, all
+at once: of m samples that agree with the probability so far, the number r whose next digit is 0 is Binomial(m, 1/2), as
+is the number of ones among m random bits. Where the probability's digit is 1 those r are successes and m - r go on;
+where it is 0 the others have failed and r go on. About half go on each time, and where none does, or only zeros are left
+of the probability, it is over. Nothing is rounded: any probability that is a multiple of 2^-64 is met exactly.
+
+The random words are SplitMix64's (Steele et al. 2014) of a counter: the weight's place and the number of the word. So
+the draws are the same however the weights are shared out among threads.
+
+References:
+    G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+    L. Devroye, Non-Uniform Random Variate Generation, 1986, section XIV.4 (Bernoulli trials by comparing digits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from reluscope.kernels import compiled, shared_out
+
+Array = np.ndarray[Any, Any]
+
+ONE_WORD = 16
+"""Samples for which the 64 bits of one word nearly always do."""
+BLOCK = 1 << 14
+"""Weights that are drawn one step after the other, so that what lies between stays in the cache."""
+ROUNDS = 10
+"""Digits that are looked at in all weights alike before those that need more are finished one by one."""
+
+
+@compiled
+def random_word(seed: np.uint64, place: int, number: int) -> Any:
+    """Return one random word: SplitMix64 of a counter.
+
+    Args:
+        seed: Of the call.
+        place: Of the weight, below 2^40.
+        number: Of the weight's word, below 2^24.
+
+    Returns:
+        64 bits.
+    """
+    word = seed + (np.uint64(place) + (np.uint64(number) << np.uint64(40))) * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+@compiled
+def bit_count(word: Any) -> Any:
+    """Count the bits of a word that are set.
+
+    Args:
+        word: 64 bits.
+
+    Returns:
+        From 0 to 64.
+    """
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@compiled
+def successes(code: np.uint64, samples: np.uint64, seed: np.uint64, place: int) -> Any:
+    """Draw the number of successes of one weight.
+
+    Args:
+        code: The probability times 2^64.
+        samples: Number of samples.
+        seed: Of the call.
+        place: Of the weight.
+
+    Returns:
+        Binomial(samples, code / 2^64).
+    """
+    one, whole = np.uint64(1), np.uint64(64)
+    count, undecided = np.uint64(0), samples
+    word, left, number = np.uint64(0), np.uint64(0), 0
+    while undecided > 0 and code != 0:
+        zeros, due = np.uint64(0), undecided
+        while due >= whole:
+            zeros += bit_count(random_word(seed, place, number))
+            number += 1
+            due -= whole
+        if due > left:
+            word, left = random_word(seed, place, number), whole
+            number += 1
+        zeros += bit_count(word & ((one << due) - one))
+        word >>= due
+        left -= due
+        if code >> np.uint64(63):
+            count += zeros
+            undecided -= zeros
+        else:
+            undecided = zeros
+        code <<= one
+    return count
+
+
+@compiled
+def fill_counts(codes: Array, samples: int, seed: np.uint64, first: int, out: Array) -> None:
+    """Draw the numbers of successes of consecutive weights.
+
+    Args:
+        codes: uint64 `(weight,)`, the probabilities times 2^64.
+        samples: Number of samples.
+        seed: Of the call.
+        first: The place of the first weight.
+        out: uint64 `(weight,)`, overwritten.
+    """
+    one, size = np.uint64(1), len(codes)
+    if samples > ONE_WORD:
+        for place in range(size):
+            out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
+        return
+    for place in range(size):
+        code, word = codes[place], random_word(seed, first + place, 0)
+        count, undecided, used = np.uint64(0), np.uint64(samples), np.uint64(0)
+        for _ in range(ROUNDS):
+            zeros = bit_count(word & ((one << undecided) - one))
+            word >>= undecided
+            used += undecided
+            digit = code >> np.uint64(63)
+            count += zeros * digit
+            undecided = undecided - zeros if digit else zeros
+            code <<= one
+        open_still = (undecided != 0 and code != 0) or used > 64
+        out[place] = np.uint64(1 << 63) if open_still else count
+    for place in range(size):
+        if out[place] >> np.uint64(63):
+            out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
+
+
+def draw_blocks(
+    values: Array,
+    samples: int,
+    seed: int,
+    encode: Callable[[Array, Array], None],
+    finish: Callable[[Array, Array, Array], None],
+    out: Array,
+) -> None:
+    """Draw the number of successes of each weight, block by block, and make of it what is asked for.
+
+    Args:
+        values: `(weight,)`.
+        samples: Number of samples.
+        seed: From 0 to 2^64 - 1.
+        encode: Takes a block of values and writes their probabilities times 2^64, uint64.
+        finish: Takes a block of values, their numbers of successes, uint64, and the block of `out`, to be overwritten.
+        out: `(weight,)`, overwritten.
+    """
+
+    def work(part: slice) -> bool:
+        codes = np.empty(min(BLOCK, part.stop - part.start), np.uint64)
+        counts = np.empty_like(codes)
+        for first in range(part.start, part.stop, BLOCK):
+            block = slice(first, min(first + BLOCK, part.stop))
+            size = block.stop - first
+            encode(values[block], codes[:size])
+            fill_counts(codes[:size], samples, np.uint64(seed), first, counts[:size])
+            finish(values[block], counts[:size], out[block])
+        return True
+
+    # a thread more pays from about a millisecond on
+    shared_out(len(values), work, values.nbytes * 64)
+
+
+def one_seed(generator: torch.Generator) -> int:
+    """Draw the seed of one call.
+
+    Args:
+        generator: Where chance comes from; is moved on by one draw.
+
+    Returns:
+        From 0 to 2^63 - 1.
+    """
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+
+
+def count_dtype(samples: int) -> torch.dtype:
+    """Return the smallest type that holds a number of successes.
+
+    Args:
+        samples: Number of samples.
+
+    Returns:
+        An integer type.
+
+    Example:
+        >>> count_dtype(16), count_dtype(1000)
+        (torch.uint8, torch.int16)
+    """
+    if samples < 1 << 8:
+        return torch.uint8
+    return torch.int16 if samples < 1 << 15 else torch.int32
+
+
+def counts_by_comparison(probability: torch.Tensor, samples: int, seed: int) -> torch.Tensor:
+    """Draw numbers of successes where no compiled loop runs: on other devices than the processor.
+
+    Each sample compares each probability with a uniform random number of torch, which has 24 bits in float32 and 53 in
+    float64. So this is exact too for the probability that is a float's mantissa, 23 bits or 52.
+
+    Args:
+        probability: float32 or float64, any shape.
+        samples: Number of samples.
+        seed: Of torch's generator on the device.
+
+    Returns:
+        Integers in the shape of the probability.
+    """
+    generator = torch.Generator(probability.device).manual_seed(seed)
+    counts = torch.zeros_like(probability, dtype=count_dtype(samples))
+    uniform = torch.empty_like(probability)
+    for _ in range(samples):
+        counts += uniform.uniform_(generator=generator) < probability
+    return counts

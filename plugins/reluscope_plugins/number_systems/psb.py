@@ -1,0 +1,283 @@
+"""Progressive stochastic binarization: each sample of a weight is one of the two powers of two around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from reluscope.kernels import compiled
+from reluscope_plugins.number_systems.binomial import (
+    Array,
+    count_dtype,
+    counts_by_comparison,
+    draw_blocks,
+    one_seed,
+)
+from reluscope_plugins.number_systems.checks import finite_weight, whole_number
+
+MANY = 2**31 - 1
+"""The most samples: counts are at most int32."""
+LIFT = 2.0**64
+"""Takes the subnormal numbers of a type to its normal ones, exactly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Binarized:
+    """Weights as sign, exponent and probability: w = s 2^e (1 + p).
+
+    That is how a float is stored anyway, so the float is the code.
+
+    Attributes:
+        value: The represented numbers, float32 or float64.
+    """
+
+    value: torch.Tensor
+
+    @property
+    def sign(self) -> torch.Tensor:
+        """s, int8: -1 or 1; 0 for zero."""
+        return self.value.sign().to(torch.int8)
+
+    @property
+    def exponent(self) -> torch.Tensor:
+        """e, int16; 0 for zero."""
+        return (self.value.frexp().exponent - (self.value != 0).int()).to(torch.int16)
+
+    @property
+    def probability(self) -> torch.Tensor:
+        """p, in [0, 1) and exact, in the value's dtype; 0 for zero."""
+        return (2 * self.value.abs().frexp().mantissa - 1).clamp_min(0)
+
+    @property
+    def octave(self) -> torch.Tensor:
+        """The power of two below, with the sign: s 2^e, exact, in the value's dtype; 0 for zero."""
+        return self.value / (1 + self.probability)
+
+
+class PSB:
+    """Progressive stochastic binarization, from one sample to float.
+
+    A weight is w = s 2^e (1 + p) with its sign s, e = floor(log2 |w|) and p in [0, 1). The mean of n samples is drawn
+    as
+
+        w_n = s 2^e (1 + B / n),  B ~ Binomial(n, p)
+
+    so that each sample is a shift by e or by e + 1. It is unbiased, E[w_n] = w, and
+    Var[w_n] = 4^e p (1 - p) / n = (3 2^e |w| - 2^(2e + 1) - w^2) / n <= w^2 / (8 n). Zero is drawn as zero.
+
+    A draw is rounded to the nearest float; 2^128, the upper shift of weights from 2^127 on, becomes the largest float32,
+    and 2^1024 the largest float64.
+
+    Args:
+        probability_bits: Round p to the nearest multiple of 2^-k, at half the even one; where that is 1, p is 0 in the
+            next octave. None keeps it as it is.
+        exponent_bits: Keep only the 2^k - 1 octaves from the largest weight of the tensor down, as one code is zero's;
+            smaller weights become 0 or the least weight kept, whichever is nearer. None keeps all.
+
+    Example:
+        >>> system = PSB()
+        >>> encoded = system.encode(torch.tensor([3.0, -0.25, 0.0]))
+        >>> encoded.exponent, encoded.probability
+        (tensor([ 1, -2,  0], dtype=torch.int16), tensor([0.5000, 0.0000, 0.0000]))
+        >>> system.from_counts(encoded, torch.tensor([3, 0, 0]), 4)
+        tensor([ 3.5000, -0.2500,  0.0000])
+
+    References:
+        Hartmann 2025, equations 4.4 to 4.10, section 4.2.4. Hartmann and Wand 2019, Progressive Stochastic Binarization
+        of Deep Networks, EMC2-NIPS.
+    """
+
+    stochastic = True
+    operations: Mapping[str, float] = {"add": 1, "shift": 1, "random_bit": 1}
+
+    def __init__(self, probability_bits: int | None = None, exponent_bits: int | None = None) -> None:
+        if probability_bits is not None:
+            whole_number("probability_bits", probability_bits, 0, 52)
+        if exponent_bits is not None:
+            whole_number("exponent_bits", exponent_bits, 1, 11)
+        self.probability_bits = probability_bits
+        self.exponent_bits = exponent_bits
+
+    @property
+    def bits(self) -> int:
+        """Bits that one float32 weight takes: sign, exponent and probability."""
+        exponent = 8 if self.exponent_bits is None else self.exponent_bits
+        return 1 + exponent + (23 if self.probability_bits is None else self.probability_bits)
+
+    def encode(self, weight: torch.Tensor) -> Binarized:
+        """Split weights into sign, exponent and probability.
+
+        Args:
+            weight: Floating point, any shape, finite.
+
+        Returns:
+            The code; the weight itself where nothing is to be rounded.
+
+        Raises:
+            NotFiniteError: If a weight is not finite.
+        """
+        value = finite_weight(weight)
+        if self.probability_bits is not None:
+            value = _rounded(value, self.probability_bits)
+        if self.exponent_bits is not None:
+            value = _raised(value, 2**self.exponent_bits - 1)
+        return Binarized(value)
+
+    def decode(self, encoded: Binarized) -> torch.Tensor:
+        """Return the represented numbers.
+
+        Args:
+            encoded: What `encode` returned.
+
+        Returns:
+            float32 or float64, exact.
+        """
+        return encoded.value
+
+    def mean(self, encoded: Binarized) -> torch.Tensor:
+        """Return the mean of the draws, which is the represented number.
+
+        Args:
+            encoded: What `encode` returned.
+
+        Returns:
+            float32 or float64, exact.
+        """
+        return encoded.value
+
+    def variance(self, encoded: Binarized, samples: int) -> torch.Tensor:
+        """Return the variance of the mean of some samples, (|w| - 2^e) (2^(e + 1) - |w|) / n.
+
+        Args:
+            encoded: What `encode` returned.
+            samples: n, at least 1.
+
+        Returns:
+            float32 or float64; under- or overflows where the square of the weight does.
+        """
+        octave = encoded.octave.abs()
+        above = encoded.value.abs() - octave
+        return above * (octave - above) / samples
+
+    def counts(self, encoded: Binarized, samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw for each weight how many of some samples take the upper shift.
+
+        Args:
+            encoded: What `encode` returned.
+            samples: n, at least 1.
+            generator: Where chance comes from.
+
+        Returns:
+            Binomial(n, p), in the smallest integer type.
+        """
+        whole_number("samples", samples, 1, MANY)
+        value, seed = encoded.value.contiguous(), one_seed(generator)
+        if value.device.type != "cpu":
+            return counts_by_comparison(encoded.probability.contiguous(), samples, seed)
+        out = torch.empty(value.shape, dtype=count_dtype(samples))
+        draw_blocks(_flat(value), samples, seed, _codes, _keep, _flat(out))
+        return out
+
+    def from_counts(self, encoded: Binarized, counts: torch.Tensor, samples: int) -> torch.Tensor:
+        """Return s 2^e (1 + counts / n).
+
+        Args:
+            encoded: What `encode` returned.
+            counts: Integers from 0 to n, in the shape of the weight.
+            samples: n, at least 1.
+
+        Returns:
+            float32 or float64.
+        """
+        whole_number("samples", samples, 1, MANY)
+        limit = torch.finfo(encoded.value.dtype).max
+        drawn = encoded.octave.double() * ((counts.double() + samples) / samples)
+        return drawn.clamp(-limit, limit).to(encoded.value.dtype)
+
+    def draw(self, encoded: Binarized, samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw the mean of some samples of each weight.
+
+        Args:
+            encoded: What `encode` returned.
+            samples: n, at least 1.
+            generator: Where chance comes from.
+
+        Returns:
+            float32 or float64; what `from_counts` makes of `counts`, without a tensor for these.
+        """
+        if encoded.value.device.type != "cpu":
+            return self.from_counts(encoded, self.counts(encoded, samples, generator), samples)
+        whole_number("samples", samples, 1, MANY)
+        value, out = encoded.value.contiguous(), torch.empty(encoded.value.shape, dtype=encoded.value.dtype)
+        limit = torch.finfo(value.dtype).max
+
+        def finish(values: Array, counts: Array, block: Array) -> None:
+            _weights(values, counts, float(samples), limit, block)
+
+        draw_blocks(_flat(value), samples, one_seed(generator), _codes, finish, _flat(out))
+        return out
+
+
+def _flat(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.reshape(-1).numpy()
+    return array
+
+
+def _keep(values: Array, counts: Array, out: Array) -> None:
+    out[:] = counts
+
+
+@compiled
+def _codes(values: Array, out: Array) -> None:
+    """Take the mantissas, 64 digits after the point: all float32 are normal in float64, and others are lifted."""
+    wide = out.view(np.float64)
+    for place in range(len(values)):
+        value = np.float64(values[place])
+        wide[place] = value * LIFT if abs(value) < 2.0**-1022 else value
+    for place in range(len(values)):
+        out[place] <<= np.uint64(12)
+
+
+@compiled
+def _weights(values: Array, counts: Array, samples: float, limit: float, out: Array) -> None:
+    """Write s 2^e (1 + counts / samples); the counts are overwritten."""
+    octaves = np.empty(len(values), np.float64)
+    bits = octaves.view(np.uint64)
+    for place in range(len(values)):
+        value = np.float64(values[place])
+        octaves[place] = value * LIFT if abs(value) < 2.0**-1022 else value
+    for place in range(len(values)):
+        bits[place] &= np.uint64(0xFFF0000000000000)
+    for place in range(len(values)):
+        octave = octaves[place] / LIFT if abs(values[place]) < 2.0**-1022 else octaves[place]
+        drawn = octave * ((np.float64(counts[place]) + samples) / samples)
+        out[place] = min(max(drawn, -limit), limit)
+
+
+def _rounded(value: torch.Tensor, bits: int) -> torch.Tensor:
+    # to the nearest number with so many bits of mantissa after the leading one, at half to the even one
+    dtype, mantissa = (torch.int32, 23) if value.dtype == torch.float32 else (torch.int64, 52)
+    spare = mantissa - bits
+    if spare <= 0:
+        return value
+    small = value.abs() < torch.finfo(value.dtype).tiny
+    code = torch.where(small, value * LIFT, value).view(dtype)
+    code = code + ((1 << (spare - 1)) - 1) + ((code >> spare) & 1)
+    rounded = (code & -(1 << spare)).view(value.dtype)
+    rounded = torch.where(small, rounded / LIFT, rounded)
+    largest = torch.finfo(value.dtype).max
+    most = (2 - 2.0**-bits) * (2.0**127 if mantissa == 23 else 2.0**1023)
+    return torch.where(rounded.abs() > largest, value.sign() * most, rounded)
+
+
+def _raised(value: torch.Tensor, octaves: int) -> torch.Tensor:
+    # weights below so many octaves become 0 or the lowest octave's least, whichever is nearer; at half 0
+    largest = value.abs().amax() if value.numel() else value.sum()
+    exponent = int(largest.frexp().exponent) - 1
+    least = 2.0 ** max(exponent - octaves + 1, -1074)
+    magnitude = value.abs()
+    nearest = torch.where(magnitude > least / 2, least, 0.0).to(value.dtype)
+    return torch.where(magnitude < least, value.sign() * nearest, value)
