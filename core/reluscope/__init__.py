@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from reluscope.observation import observe as observe
     from reluscope.opening import open_archive as open_archive
     from reluscope.optimizer_step import OptimizerStep as OptimizerStep
+    from reluscope.quantization import quantize_ as quantize_
+    from reluscope.quantization import refine_ as refine_
+    from reluscope.quantization import restore_ as restore_
+    from reluscope.quantization import set_samples_ as set_samples_
     from reluscope.runner import run as run
     from reluscope.watch import Watch as Watch
 
@@ -32,7 +36,11 @@ _MODULES = {
     "metric": "entries",
     "observe": "observation",
     "open_archive": "opening",
+    "quantize_": "quantization",
+    "refine_": "quantization",
+    "restore_": "quantization",
     "run": "runner",
+    "set_samples_": "quantization",
 }
 
 __version__ = "0.1.0"
@@ -47,7 +55,11 @@ __all__ = [
     "metric",
     "observe",
     "open_archive",
+    "quantize_",
+    "refine_",
+    "restore_",
     "run",
+    "set_samples_",
 ]
 
 

@@ -31,6 +31,10 @@ class NotFiniteError(ObservationError):
     """A model or an input that holds NaN or infinity, or comes to it."""
 
 
+class QuantizationError(ReluscopeError, ValueError):
+    """A model that cannot run in a number system as asked, or does not run in one."""
+
+
 class SchemaError(ReluscopeError, ValueError):
     """A data set that is not labelled as the schema demands."""
 

@@ -1,0 +1,119 @@
+"""Which modules of a network can multiply in a number system, and what their weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from reluscope.errors import NotFiniteError, QuantizationError
+from reluscope.finite import trouble
+from reluscope.quantized_layers import LAYERS
+
+
+def refusals(model: nn.Module, filter: Callable[[str, nn.Module], bool] | None) -> dict[str, str]:
+    """Say of each module with parameters why it cannot be converted.
+
+    Args:
+        model: The network, not quantised.
+        filter: `(name, module) -> bool`, which layers to convert; None converts all.
+
+    Returns:
+        Name to reason, empty where it can be converted, in the order of the model's modules.
+
+    Raises:
+        QuantizationError: If the filter is no function.
+
+    Example:
+        >>> refusals(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), None)
+        {'0': '', '1': 'LayerNorm is no linear or convolution layer'}
+    """
+    if filter is not None and not callable(filter):
+        raise QuantizationError(
+            f"filter: got {type(filter).__name__}, expected a function (name, module) -> bool, or None"
+        )
+    fused: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            fused[id(module.out_proj)] = "MultiheadAttention multiplies within one fused call"
+        if isinstance(module, nn.TransformerEncoderLayer):
+            for part in (module.linear1, module.linear2):
+                fused[id(part)] = "TransformerEncoderLayer may multiply within one fused call"
+        if ".parametrizations." in f".{name}.":
+            continue
+        own = any(parameter is not None for parameter in module._parameters.values())
+        if own or parametrize.is_parametrized(module) or type(module) in LAYERS:
+            found[name] = fused.get(id(module)) or _unfit(module)
+            if filter is not None and not found[name] and not filter(name, module):
+                found[name] = "left out by the filter"
+    return found
+
+
+def _unfit(module: nn.Module) -> str:
+    kind = type(module).__name__
+    weight = module._parameters.get("weight")
+    if parametrize.is_parametrized(module) or (type(module) in LAYERS and weight is None):
+        return "its weight is computed before each pass (a parametrisation, weight or spectral norm, or pruning)"
+    if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+        return f"{kind} has no shape yet; pass it a batch first"
+    if type(module) not in LAYERS:
+        derived = isinstance(module, tuple(LAYERS))
+        return f"{kind} has a forward of its own" if derived else f"{kind} is no linear or convolution layer"
+    if weight is None or not weight.is_floating_point():
+        return f"{kind} has weights of type {str(getattr(weight, 'dtype', None)).removeprefix('torch.')}"
+    if not weight.numel() or weight.is_meta:
+        return f"{kind} has an empty weight: shape {tuple(weight.shape)}"
+    return ""
+
+
+def check_finite_weights(layers: Mapping[str, nn.Module]) -> None:
+    """See to it that all weights and biases are finite.
+
+    Args:
+        layers: Name to layer.
+
+    Raises:
+        NotFiniteError: If a parameter holds NaN or infinity; names it.
+    """
+    for name, layer in layers.items():
+        for key, parameter in layer.named_parameters(prefix=name, recurse=False):
+            what = trouble(parameter.detach())
+            if what:
+                raise NotFiniteError(
+                    f"parameter {key!r} holds {what}; expected finite values; training may have diverged: go back to "
+                    "an earlier state"
+                )
+
+
+def magnitude_below(layers: Mapping[str, nn.Module], share: float) -> float:
+    """Find the magnitude up to which a share of all weights lies.
+
+    Args:
+        layers: Name to layer; a weight that several have counts once.
+        share: Of all their weights together, from 0 to below 1.
+
+    Returns:
+        The greatest magnitude among that share; -1 where the share holds no weight.
+
+    Example:
+        >>> layer = nn.Linear(4, 1)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[0.1, -0.25, 0.5, -2.0]]))
+        >>> magnitude_below({"0": layer}, 0.5), magnitude_below({"0": layer}, 0.0)
+        (0.25, -1.0)
+    """
+    weights = {id(layer.weight): layer.get_parameter("weight") for layer in layers.values()}
+    kept = int(share * sum(weight.numel() for weight in weights.values()))
+    if not kept:
+        return -1.0
+    wide = any(weight.dtype == torch.float64 for weight in weights.values())
+    magnitudes = np.empty(sum(weight.numel() for weight in weights.values()), np.float64 if wide else np.float32)
+    place = 0
+    for weight in weights.values():
+        magnitudes[place : place + weight.numel()] = weight.detach().abs().flatten().to("cpu", torch.float64).numpy()
+        place += weight.numel()
+    magnitudes.partition(kept - 1)
+    return float(magnitudes[kept - 1])

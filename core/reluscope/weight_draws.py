@@ -1,0 +1,286 @@
+"""What a layer in a number system multiplies with: its weight folded, pruned, encoded and drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reluscope.errors import NotFiniteError, QuantizationError
+
+DRAWS = ("pass", "product", "held")
+"""When weights are drawn: once a call of the layer, for each multiplication, or once and for all."""
+
+
+@dataclasses.dataclass
+class Arithmetic:
+    """How a network computes; all its layers share one.
+
+    Attributes:
+        system: The number system of the weights.
+        activations: The one that inputs of layers are rounded to; None leaves them.
+        draws: One of `DRAWS`.
+        exact_products: Multiplications of a call up to which `"product"` draws each weight.
+        threshold: Weights of at most this magnitude are taken as zero; negative where none are.
+        generator: Where all draws come from.
+    """
+
+    system: Any
+    activations: Any
+    draws: str
+    exact_products: int
+    threshold: float
+    generator: torch.Generator
+
+    def generator_on(self, device: torch.device) -> torch.Generator:
+        """Return a generator for draws on a device.
+
+        Args:
+            device: Where the draws are to be.
+
+        Returns:
+            The network's own on the CPU; elsewhere a new one, seeded from it.
+        """
+        if device.type == "cpu":
+            return self.generator
+        seed = int(torch.randint(2**63 - 1, (), generator=self.generator))
+        return torch.Generator(device).manual_seed(seed)
+
+
+class HeldCounts:
+    """Counts of successes that a layer keeps from call to call.
+
+    Attributes:
+        counts: Successes of each weight, in the smallest integer type; None before the first call.
+        samples: Of how many draws.
+        mark: Tells whether the weight is still that which was drawn.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Tensor | None = None
+        self.samples = 0
+        self.mark = 0
+
+    def draw(self, system: Any, encoded: Any, value: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        """Draw what is missing, and return the mean of all draws.
+
+        Args:
+            system: The number system.
+            encoded: The weight.
+            value: The weight as a tensor.
+            samples: How many draws in all; fewer than before start anew, and so does another weight.
+            generator: Where draws come from.
+
+        Returns:
+            The drawn weight.
+        """
+        mark = _mark(value)
+        if self.counts is not None and (samples < self.samples or mark != self.mark):
+            self.counts, self.samples = None, 0
+        if samples > self.samples:
+            counts = system.counts(encoded, samples - self.samples, generator).to(_smallest(samples))
+            if self.counts is not None:
+                counts += self.counts.to(counts)
+            self.counts, self.samples, self.mark = counts, samples, mark
+        assert self.counts is not None
+        drawn: Tensor = system.from_counts(encoded, self.counts.to(value.device), samples)
+        return drawn
+
+
+class LayerWeights:
+    """What one layer multiplies with.
+
+    Args:
+        arithmetic: How the network computes.
+        name: Name of the layer, for messages.
+        samples: Number of draws that are averaged.
+        norm: The batch norm that is folded into the layer, if any; a tuple, so that no module takes it for its child.
+
+    Attributes:
+        held: The counts, where draws are held.
+    """
+
+    def __init__(self, arithmetic: Arithmetic, name: str, samples: int, norm: tuple[nn.Module, ...]) -> None:
+        self.arithmetic = arithmetic
+        self.name = name
+        self.samples = samples
+        self.norm = norm
+        self.held = HeldCounts()
+
+    def folds(self) -> bool:
+        """Say whether the layer does the batch norm's work now.
+
+        Returns:
+            Whether it has one, in eval mode.
+        """
+        return bool(self.norm) and not self.norm[0].training
+
+    def folded(self, layer: Any) -> tuple[Tensor, Tensor | None]:
+        r"""Fold the batch norm into the layer's weight.
+
+        $W' = \gamma / \sigma \cdot W$ and $b' = \gamma / \sigma \cdot (b - \mu) + \beta$ for each output channel.
+
+        Args:
+            layer: The layer.
+
+        Returns:
+            Weight and bias, within the graph; the layer's own where it does not fold.
+        """
+        if not self.folds():
+            return layer.weight, layer.bias
+        norm: Any = self.norm[0]
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        if norm.weight is not None:
+            scale = scale * norm.weight
+        shift = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+        bias = shift * scale if norm.bias is None else shift * scale + norm.bias
+        if getattr(layer, "transposed", False):
+            blocks = layer.weight.unflatten(0, (layer.groups, -1))
+            spatial = [1] * (layer.weight.ndim - 2)
+            weight = (blocks * scale.reshape(layer.groups, 1, -1, *spatial)).flatten(0, 1)
+        else:
+            weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+        return weight.to(layer.weight.dtype), bias.to(layer.weight.dtype)
+
+    def encoded(self, layer: Any, weight: Tensor) -> tuple[Any, Tensor]:
+        """Prune and encode a weight.
+
+        Args:
+            layer: The layer, by whose own weight is pruned.
+            weight: Its folded weight.
+
+        Returns:
+            What the number system makes of it, and the weight that it made it of.
+
+        Raises:
+            NotFiniteError: If it holds NaN or infinity.
+        """
+        value = weight.detach()
+        if self.arithmetic.threshold >= 0:
+            value = value.masked_fill(layer.weight.detach().abs() <= self.arithmetic.threshold, 0.0)
+        try:
+            return self.arithmetic.system.encode(value), value
+        except NotFiniteError as error:
+            name = f"{self.name}.weight" if self.name else "weight"
+            raise NotFiniteError(f"parameter {name!r}: {error}") from error
+
+    def check(self, layer: nn.Module, x: Tensor) -> None:
+        """See to it that a folded batch norm would have taken its statistics over what the layer's outputs are.
+
+        Args:
+            layer: The layer.
+            x: Its input.
+
+        Raises:
+            QuantizationError: If the layer is linear, folds a batch norm, and gets more than vectors.
+        """
+        if x.ndim != 2 and self.folds() and isinstance(layer, nn.Linear):
+            raise QuantizationError(
+                f"layer {self.name!r} folds a batch norm over features, and got {x.ndim} dims, expected (sample, "
+                "feature); quantise the network with fold_batchnorm=False"
+            )
+
+    def expected(self, layer: Any, weight: Tensor) -> Tensor:
+        """Return the mean of all weights that may be drawn.
+
+        Args:
+            layer: The layer.
+            weight: Its folded weight.
+
+        Returns:
+            The represented weight, of which the gradient goes straight through to the folded weight.
+        """
+        with torch.no_grad():
+            encoded, _ = self.encoded(layer, weight)
+            mean = self.arithmetic.system.mean(encoded).to(weight.dtype)
+        return straight_through(weight, mean)
+
+    def drawn(self, layer: Any, weight: Tensor) -> Tensor:
+        """Draw a weight, as its arithmetic says.
+
+        Args:
+            layer: The layer.
+            weight: Its folded weight.
+
+        Returns:
+            The mean over the samples, of which the gradient goes straight through to the folded weight.
+        """
+        system, generator = self.arithmetic.system, self.arithmetic.generator_on(weight.device)
+        with torch.inference_mode(False), torch.no_grad():
+            encoded, value = self.encoded(layer, weight)
+            if self.arithmetic.draws == "held" and system.stochastic:
+                drawn = self.held.draw(system, encoded, value, self.samples, generator)
+            else:
+                drawn = system.draw(encoded, self.samples, generator)
+        return straight_through(weight, drawn.to(weight.dtype))
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """Round the input of the layer to the number system of activations.
+
+        Args:
+            x: The input.
+
+        Returns:
+            The input, rounded, of which the gradient goes straight through.
+
+        Raises:
+            NotFiniteError: If it holds NaN or infinity.
+        """
+        system = self.arithmetic.activations
+        if system is None:
+            return x
+        with torch.no_grad():
+            try:
+                encoded = system.encode(x.detach())
+            except NotFiniteError as error:
+                raise NotFiniteError(f"input of layer {self.name!r}: {error}") from error
+            rounded = system.draw(encoded, self.samples, self.arithmetic.generator_on(x.device))
+        return straight_through(x, rounded.to(x.dtype))
+
+
+def straight_through(value: Tensor, replacement: Tensor) -> Tensor:
+    """Replace a tensor, and leave its gradient as if it had not been.
+
+    Args:
+        value: What the gradient goes to.
+        replacement: What is computed with, of the same shape.
+
+    Returns:
+        The replacement, bit for bit.
+
+    Example:
+        >>> x = torch.tensor([0.3], requires_grad=True)
+        >>> y = straight_through(x, torch.tensor([0.5]))
+        >>> (y**2).backward()
+        >>> y.item(), x.grad.item()
+        (0.5, 1.0)
+    """
+    if not (torch.is_grad_enabled() and value.requires_grad):
+        return replacement
+    replaced: Tensor = _StraightThrough.apply(value, replacement)
+    return replaced
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, replacement: Tensor) -> Tensor:
+        return replacement.view_as(replacement)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def _smallest(samples: int) -> torch.dtype:
+    kinds = (torch.uint8, torch.int16, torch.int32)
+    return next((kind for kind in kinds if samples <= torch.iinfo(kind).max), torch.int64)
+
+
+def _mark(value: Tensor) -> int:
+    # Sum of the bits times odd numbers, modulo 2^64: any one weight that changes changes it, and so does a swap.
+    words = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.element_size()]
+    bits = value.contiguous().view(words).flatten().to(torch.int64)
+    odd = torch.arange(1, 2 * bits.numel(), 2, device=bits.device)
+    return int((bits * odd).sum())
