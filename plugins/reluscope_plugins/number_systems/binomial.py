@@ -3,8 +3,8 @@
 The binary digits of a probability are compared with those of as many uniform random numbers as there are samples, all
 at once: of m samples that agree with the probability so far, the number r whose next digit is 0 is Binomial(m, 1/2), as
 is the number of ones among m random bits. Where the probability's digit is 1 those r are successes and m - r go on;
-where it is 0 the others have failed and r go on. About half go on each time, and where none does, or only zeros are left
-of the probability, it is over. Nothing is rounded: any probability that is a multiple of 2^-64 is met exactly.
+where it is 0 the others have failed and r go on. About half go on each time, and where none does, or only zeros are
+left of the probability, it is over. Nothing is rounded: any probability that is a multiple of 2^-64 is met exactly.
 
 The random words are SplitMix64's (Steele et al. 2014) of a counter: the weight's place and the number of the word. So
 the draws are the same however the weights are shared out among threads.

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 
 from reluscope.kernels import compiled
-from reluscope_plugins.number_systems.binomial import (
-    Array,
-    count_dtype,
-    counts_by_comparison,
-    draw_blocks,
-    one_seed,
-)
+from reluscope_plugins.number_systems.binomial import Array
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
+from reluscope_plugins.number_systems.counted import MANY, CountedSystem
+from reluscope_plugins.number_systems.scaled import largest
 
-MANY = 2**31 - 1
-"""The most samples: counts are at most int32."""
 LIFT = 2.0**64
 """Takes the subnormal numbers of a type to its normal ones, exactly."""
 
@@ -57,7 +51,7 @@ class Binarized:
         return self.value / (1 + self.probability)
 
 
-class PSB:
+class PSB(CountedSystem):
     """Progressive stochastic binarization, from one sample to float.
 
     A weight is w = s 2^e (1 + p) with its sign s, e = floor(log2 |w|) and p in [0, 1). The mean of n samples is drawn
@@ -68,8 +62,8 @@ class PSB:
     so that each sample is a shift by e or by e + 1. It is unbiased, E[w_n] = w, and
     Var[w_n] = 4^e p (1 - p) / n = (3 2^e |w| - 2^(2e + 1) - w^2) / n <= w^2 / (8 n). Zero is drawn as zero.
 
-    A draw is rounded to the nearest float; 2^128, the upper shift of weights from 2^127 on, becomes the largest float32,
-    and 2^1024 the largest float64.
+    A draw is rounded to the nearest float; 2^128, the upper shift of weights from 2^127 on, becomes the largest
+    float32, and 2^1024 the largest float64.
 
     Args:
         probability_bits: Round p to the nearest multiple of 2^-k, at half the even one; where that is 1, p is 0 in the
@@ -90,7 +84,6 @@ class PSB:
         of Deep Networks, EMC2-NIPS.
     """
 
-    stochastic = True
     operations: Mapping[str, float] = {"add": 1, "shift": 1, "random_bit": 1}
 
     def __init__(self, probability_bits: int | None = None, exponent_bits: int | None = None) -> None:
@@ -126,28 +119,6 @@ class PSB:
             value = _raised(value, 2**self.exponent_bits - 1)
         return Binarized(value)
 
-    def decode(self, encoded: Binarized) -> torch.Tensor:
-        """Return the represented numbers.
-
-        Args:
-            encoded: What `encode` returned.
-
-        Returns:
-            float32 or float64, exact.
-        """
-        return encoded.value
-
-    def mean(self, encoded: Binarized) -> torch.Tensor:
-        """Return the mean of the draws, which is the represented number.
-
-        Args:
-            encoded: What `encode` returned.
-
-        Returns:
-            float32 or float64, exact.
-        """
-        return encoded.value
-
     def variance(self, encoded: Binarized, samples: int) -> torch.Tensor:
         """Return the variance of the mean of some samples, (|w| - 2^e) (2^(e + 1) - |w|) / n.
 
@@ -161,25 +132,6 @@ class PSB:
         octave = encoded.octave.abs()
         above = encoded.value.abs() - octave
         return above * (octave - above) / samples
-
-    def counts(self, encoded: Binarized, samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw for each weight how many of some samples take the upper shift.
-
-        Args:
-            encoded: What `encode` returned.
-            samples: n, at least 1.
-            generator: Where chance comes from.
-
-        Returns:
-            Binomial(n, p), in the smallest integer type.
-        """
-        whole_number("samples", samples, 1, MANY)
-        value, seed = encoded.value.contiguous(), one_seed(generator)
-        if value.device.type != "cpu":
-            return counts_by_comparison(encoded.probability.contiguous(), samples, seed)
-        out = torch.empty(value.shape, dtype=count_dtype(samples))
-        draw_blocks(_flat(value), samples, seed, _codes, _keep, _flat(out))
-        return out
 
     def from_counts(self, encoded: Binarized, counts: torch.Tensor, samples: int) -> torch.Tensor:
         """Return s 2^e (1 + counts / n).
@@ -197,37 +149,12 @@ class PSB:
         drawn = encoded.octave.double() * ((counts.double() + samples) / samples)
         return drawn.clamp(-limit, limit).to(encoded.value.dtype)
 
-    def draw(self, encoded: Binarized, samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw the mean of some samples of each weight.
+    def _codes(self, encoded: Binarized) -> Callable[[Array, Array], None]:
+        return _codes
 
-        Args:
-            encoded: What `encode` returned.
-            samples: n, at least 1.
-            generator: Where chance comes from.
-
-        Returns:
-            float32 or float64; what `from_counts` makes of `counts`, without a tensor for these.
-        """
-        if encoded.value.device.type != "cpu":
-            return self.from_counts(encoded, self.counts(encoded, samples, generator), samples)
-        whole_number("samples", samples, 1, MANY)
-        value, out = encoded.value.contiguous(), torch.empty(encoded.value.shape, dtype=encoded.value.dtype)
-        limit = torch.finfo(value.dtype).max
-
-        def finish(values: Array, counts: Array, block: Array) -> None:
-            _weights(values, counts, float(samples), limit, block)
-
-        draw_blocks(_flat(value), samples, one_seed(generator), _codes, finish, _flat(out))
-        return out
-
-
-def _flat(tensor: torch.Tensor) -> Array:
-    array: Array = tensor.reshape(-1).numpy()
-    return array
-
-
-def _keep(values: Array, counts: Array, out: Array) -> None:
-    out[:] = counts
+    def _weights(self, encoded: Binarized, samples: int) -> Callable[[Array, Array, Array], None]:
+        limit = torch.finfo(encoded.value.dtype).max
+        return lambda values, counts, out: _weights(values, counts, float(samples), limit, out)
 
 
 @compiled
@@ -243,7 +170,7 @@ def _codes(values: Array, out: Array) -> None:
 
 @compiled
 def _weights(values: Array, counts: Array, samples: float, limit: float, out: Array) -> None:
-    """Write s 2^e (1 + counts / samples); the counts are overwritten."""
+    """Write s 2^e (1 + counts / samples)."""
     octaves = np.empty(len(values), np.float64)
     bits = octaves.view(np.uint64)
     for place in range(len(values)):
@@ -268,15 +195,13 @@ def _rounded(value: torch.Tensor, bits: int) -> torch.Tensor:
     code = code + ((1 << (spare - 1)) - 1) + ((code >> spare) & 1)
     rounded = (code & -(1 << spare)).view(value.dtype)
     rounded = torch.where(small, rounded / LIFT, rounded)
-    largest = torch.finfo(value.dtype).max
     most = (2 - 2.0**-bits) * (2.0**127 if mantissa == 23 else 2.0**1023)
-    return torch.where(rounded.abs() > largest, value.sign() * most, rounded)
+    return torch.where(rounded.isinf(), value.sign() * most, rounded)
 
 
 def _raised(value: torch.Tensor, octaves: int) -> torch.Tensor:
     # weights below so many octaves become 0 or the lowest octave's least, whichever is nearer; at half 0
-    largest = value.abs().amax() if value.numel() else value.sum()
-    exponent = int(largest.frexp().exponent) - 1
+    exponent = int(largest(value).frexp().exponent) - 1
     least = 2.0 ** max(exponent - octaves + 1, -1074)
     magnitude = value.abs()
     nearest = torch.where(magnitude > least / 2, least, 0.0).to(value.dtype)
