@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -118,6 +118,57 @@ def node_of(tensor: torch.Tensor) -> Any:
         return tensor.grad_fn
     except RuntimeError:
         return None
+
+
+def ancestors(
+    outputs: Sequence[torch.Tensor], suspects: Sequence[Suspect], *, certain: bool, hidden: bool = False
+) -> Iterator[Suspect]:
+    """List the suspects on which tensors depend.
+
+    Args:
+        outputs: The tensors.
+        suspects: Calls of the pass that made them.
+        certain: Those that rule an affine map out by themselves, or those that do not.
+        hidden: Those that the graph cannot judge, or those that it can.
+
+    Yields:
+        Those of that kind whose node is an ancestor, or that have none.
+    """
+    chosen = [suspect for suspect in suspects if (suspect.certain, suspect.hidden) == (certain, hidden)]
+    if not chosen:
+        return
+    seen: set[Any] = set()
+    stack = [output.grad_fn for output in outputs]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            stack.extend(following for following, _ in node.next_functions)
+    yield from (suspect for suspect in chosen if suspect.node is None or suspect.node in seen)
+
+
+def refusal(
+    outputs: Sequence[torch.Tensor],
+    suspects: Sequence[Suspect],
+    cause: str = "the derivative by the input changes within a piece",
+) -> str:
+    """Word why tensors are no affine function of the input on a piece.
+
+    Args:
+        outputs: The tensors.
+        suspects: Calls of the pass that made them.
+        cause: What was seen, told where no suspect is known.
+
+    Returns:
+        A message that names the first suspect and its remedy.
+    """
+    suspect = next(ancestors(outputs, suspects, certain=False), None)
+    if suspect is None:
+        return (
+            f"not affine on a piece, by an operation that reluscope cannot name: {cause}; expected a "
+            "piecewise-linear network; replace what is smooth"
+        )
+    return f"not affine on a piece: {suspect}; {suspect.remedy}"
 
 
 def _dependent(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:

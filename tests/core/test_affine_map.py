@@ -268,7 +268,7 @@ def test_maps_to_sites_have_the_order_of_preactivations():
 
 
 def test_both_sides_and_chunks_give_the_same_matrix(monkeypatch):
-    import reluscope.affine_map as module
+    import reluscope.graph_derivative as module
 
     for widths in ([4, 9, 6], [6, 9, 4]):
         model, x = seeded(mlp(widths)), draw(3, widths[0])
