@@ -15,9 +15,8 @@ from torch import nn
 from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
 from reluscope.observation import Observation, observe
-from reluscope.packing import row_bytes
 from reluscope_plugins.patterns.plane import Plane
-from reluscope_plugins.regions.affine_pieces import affine_values, masked_maps
+from reluscope_plugins.regions.dense_cutter import RELATIVE, DenseCutter
 from reluscope_plugins.regions.site_functions import SiteFunctions
 from reluscope_plugins.regions.subdivision import Subdivision
 
@@ -28,15 +27,11 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 SQUARE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
-RELATIVE = 1e-12
-"""Of a unit's greatest value at any vertex: what is no greater counts as zero."""
 CONTINUOUS = 1e-7
 """Of the greatest output: by how much the functions of two neighbouring regions may differ on their common edge."""
 _BATCH = 4096
 _NUMBERS = 2**22
 """Values of functions at vertices that are held at once."""
-_FUNCTIONS = 64
-"""But no fewer functions than that: each part walks over all edges once."""
 
 
 def plane_regions(
@@ -85,56 +80,11 @@ def plane_regions(
     first = observe(network, plane.at(*torch.from_numpy(corners.T.copy())), affine=True)
     first.walls().map.check()
     weights = first.dense_weights(output=True)
-    cutter = _General(network, plane, first) if weights is None else _Dense(weights, first, plane)
+    cutter = _General(network, plane, first) if weights is None else DenseCutter(weights, first, plane)
     sites = [(site, len(subdivision.start), units) for site, units in cutter.cut(subdivision)]
     maps, patterns = cutter.finish(subdivision)
     _check(subdivision, corners, maps)
     return _dataset(subdivision, sites, first, maps, patterns)
-
-
-class _Dense:
-    # A chain of dense layers: the maps of the regions are carried along, and give the values everywhere.
-    def __init__(self, weights: list[torch.Tensor], first: Observation, plane: Plane) -> None:
-        self._sites = first.sites
-        self._weights = [weight.numpy() for weight in weights]
-        points = [first.preactivation[site].numpy()[0] for site in first.sites] + [first.output.numpy()[0]]
-        inputs = [first.affine().input.numpy()[0]] + [np.maximum(point, 0) for point in points[:-1]]
-        self._biases = [z - w @ x for z, w, x in zip(points, self._weights, inputs, strict=True)]
-        axes = np.stack([*(d.flatten().numpy() for d in plane.directions), plane.origin.flatten().numpy()])
-        self._maps = np.ascontiguousarray((axes @ self._weights[0].T)[None])  # (face, axis, unit)
-        self._maps[:, 2] += self._biases[0]
-        self._patterns: list[npt.NDArray[np.uint8]] = []
-
-    def cut(self, subdivision: Subdivision) -> Iterator[tuple[str, Integers]]:
-        for number, site in enumerate(self._sites):
-            units = self._maps.shape[2]
-            parent = np.arange(len(subdivision.start))
-            begin, tolerance = 0, np.empty(units)
-            while begin < units:
-                some = slice(begin, begin + max(_FUNCTIONS, _NUMBERS // len(subdivision.points)))
-                values = affine_values(
-                    self._maps, parent[subdivision.face_of_vertices()], subdivision.points, begin, min(units, some.stop)
-                )
-                tolerance[some] = RELATIVE * np.abs(values).max(0)
-                parent = parent[subdivision.cut(values, tolerance[some])]
-                begin = some.stop
-            centres, weight = subdivision.centres(), self._weights[number + 1]
-            maps = np.empty((len(parent), 3, len(weight)))
-            patterns = []
-            for start in range(0, len(parent), _BATCH):
-                some = slice(start, start + _BATCH)
-                masked, active = masked_maps(self._maps, parent[some], centres[some], tolerance)
-                maps[some] = (masked.reshape(-1, units) @ weight.T).reshape(-1, 3, len(weight))
-                padded = np.zeros((len(active), 8 * row_bytes(units)), dtype=bool)
-                padded[:, :units] = active
-                patterns.append(np.packbits(padded, axis=1, bitorder="little"))
-            maps[:, 2] += self._biases[number + 1]
-            self._maps = maps
-            self._patterns = [*(pattern[parent] for pattern in self._patterns), np.concatenate(patterns)]
-            yield site, np.arange(units)
-
-    def finish(self, subdivision: Subdivision) -> tuple[Floats, npt.NDArray[np.uint8]]:
-        return self._maps, np.concatenate(self._patterns, axis=1)
 
 
 class _General:
