@@ -1,4 +1,4 @@
-"""The plugin author's kit: law checks for metrics, hypothesis strategies, and a pytest plugin.
+"""The plugin author's kit: law checks for metrics and number systems, hypothesis strategies, and a pytest plugin.
 
 The pytest plugin offers two fixtures: `lab`, all that is installed, and `installed_metric`, which runs a test once for
 each metric of any plugin. pytest imports this module in every session on the machine, so nothing heavy is imported
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from reluscope.entries import Metric
     from reluscope.lab import Lab
+    from reluscope.number_system import System
     from reluscope.strategies import batches as batches
     from reluscope.strategies import networks as networks
     from reluscope.strategies import observations as observations
 
-__all__ = ["batches", "check_metric", "networks", "observations"]
+__all__ = ["batches", "check_metric", "check_number_system", "networks", "observations"]
 
 SAMPLES = (2, 9)
 """Least and greatest number of samples in a case."""
@@ -75,6 +76,39 @@ def check_metric(
     generator = np.random.default_rng(seed)
     for model, x, y in _cases(metric, examples, generator) if models is None else models:
         laws.case(model, x, y, generator)
+
+
+def check_number_system(system: System | str, *, lab: Lab | None = None, seed: int = 0) -> None:
+    """Check the laws of a number system on small random weights.
+
+    Draws have the mean and the variance that the system says, neighbouring weights and consecutive draws are
+    independent; the variance falls with the number of samples; a decoded number is encoded to itself; shapes and dtypes
+    are kept; the same seed draws the same, and a system without chance always the same; counts, where there are any,
+    give the draws; weights that are not finite are refused; the weight and torch's random state are left alone. A sound
+    system is failed by chance with a probability below 1e-6.
+
+    Args:
+        system: An instance, or a name, which is built without parameters.
+        lab: Where a name is looked up; None takes all that is installed.
+        seed: Of weights and draws.
+
+    Raises:
+        AssertionError: If a law is broken; names the system, the law and the difference.
+
+    Example:
+        >>> check_number_system("ternary")
+    """
+    from reluscope.number_laws import NumberLaws, weights
+
+    name = system if isinstance(system, str) else type(system).__name__
+    if isinstance(system, str):
+        from reluscope.lab import Lab
+
+        system = (Lab() if lab is None else lab).number_systems[system].build()
+    laws = NumberLaws(name, system)
+    laws.declaration()
+    for number, (weight, samples) in enumerate(weights(seed)):
+        laws.case(weight, samples, seed + number)
 
 
 def _cases(metric: Metric, examples: int, generator: Any) -> Iterable[tuple[torch.nn.Module, Any, torch.Tensor]]:

@@ -14,6 +14,7 @@ from torch import nn
 import reluscope as rs
 from reluscope import hookspecs
 from reluscope.entries import KINDS
+from reluscope.testing import check_number_system
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "hooks.md"
@@ -81,7 +82,8 @@ def test_reluscope_number_systems(page_lab: rs.Lab) -> None:
     assert torch.equal(system.decode(encoded), torch.tensor([0.25, -1.0]))
     assert torch.equal(system.mean(encoded), system.decode(encoded))
     assert torch.equal(system.variance(encoded, 4), torch.zeros(2))
-    assert system.draw(encoded, 4, torch.Generator()).shape == (4, 2)
+    assert torch.equal(system.draw(encoded, 4, torch.Generator()), system.decode(encoded))
+    check_number_system(system)
 
 
 def test_reluscope_architectures(page_lab: rs.Lab) -> None:
