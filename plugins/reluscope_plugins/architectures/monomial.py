@@ -23,6 +23,8 @@ class Monomial(nn.Module):
         at: Where the activation function is expanded.
 
     Attributes:
+        powers: $r_1, \dots, r_n$.
+        variables: n.
         gates: The gates, in the order in which they are computed.
         operands: For each gate the numbers of the values that it takes: first the inputs, then the gates' outputs.
         neurons: Number of hidden units in all.
@@ -31,6 +33,7 @@ class Monomial(nn.Module):
 
     def __init__(self, powers: Sequence[int], *, deep: bool, scale: float, at: float) -> None:
         super().__init__()
+        self.powers = tuple(powers)
         self.variables = len(powers)
         self.operands: list[tuple[int, ...]] = []
         shapes: list[tuple[int, ...]] = []

@@ -60,6 +60,12 @@ def reluscope_procedures() -> list[Procedure]:
             },
         ),
         Procedure(
+            name="monomial_error",
+            summary="Measure how far a network of gates is from the product that it stands for.",
+            definition="reluscope_plugins.procedures.monomial_error:monomial_error",
+            groups={"monomial_error": "error at random inputs, number of units and of hidden layers"},
+        ),
+        Procedure(
             name="region_differences",
             summary="Measure how much singular values differ between regions, in freshly drawn networks.",
             definition="reluscope_plugins.procedures.region_differences:region_differences",

@@ -10,17 +10,22 @@ import pydantic
 import torch
 import xarray as xr
 
+from reluscope_plugins.patterns.plane import ticks
 from reluscope_plugins.regions.random_networks import Weights, random_network
-from reluscope_plugins.regions.trajectories import circle, trajectory_lengths
+from reluscope_plugins.regions.trajectories import circle, trajectory_lengths, trajectory_projection
 from reluscope_plugins.regions.trajectory_bounds import expected_length, length_lower_bound, length_upper_bound
+from reluscope_plugins.regions.trajectory_picture import trajectory_picture
 
 if TYPE_CHECKING:
     from reluscope.context import Context
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
 NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Pixels = Annotated[int, pydantic.Field(ge=2)]
 Share = Annotated[float, pydantic.Field(gt=0, le=1)]
 _NETWORKS, _CURVES = 31, 32
+_SIDE = 1.05
+"""Half a side of a picture, over the greatest coordinate in it."""
 
 
 def trajectories(
@@ -36,6 +41,8 @@ def trajectories(
     networks: Positive = 20,
     curve: Literal["line", "circle"] = "circle",
     vertices: Positive = 100,
+    pictures: bool = False,
+    resolution: Pixels = 300,
 ) -> None:
     r"""Measure the growth of a curve's length from layer to layer, exactly for each of many drawn networks.
 
@@ -46,6 +53,10 @@ def trajectories(
     networks and its standard error; and the group `growth`, along the dim `bound`: the mean over networks and layers
     but the first of the growth from one layer to the next, and beside it the bounds of its expectation, and where it is
     known (Gaussian weights, all of them drawn) that. Layers that a curve does not reach do not count.
+
+    With `pictures`, the first network's curve is shown too: the group `projections` holds, along the dims `layer` and
+    `point`, the vertices of its image before each hidden ReLU on the first two principal components, and the group
+    `pictures` a drawing of each, on a scale of its own.
 
     Args:
         context: The recipe's point.
@@ -59,6 +70,8 @@ def trajectories(
         networks: How many are drawn.
         curve: `"circle"` or `"line"`.
         vertices: Of the polygon that stands for the circle.
+        pictures: Whether the first network's curve is projected and drawn.
+        resolution: Pixels along each side of a picture.
     """
     widths = [inputs] + [width] * depth
     lengths, growth = [], []
@@ -75,6 +88,8 @@ def trajectories(
         found = trajectory_lengths(model, points)
         lengths.append((found.activation_length / found.input_length).values)
         growth.append(found.growth.values[1:])
+        if pictures and number == 0:
+            _record_projections(context, trajectory_projection(model, points), resolution)
         context.advance((number + 1) / networks)
     _record_layers(context, np.array(lengths))
     after_first = np.concatenate(growth)
@@ -113,7 +128,40 @@ def _record_layers(context: Context, lengths: np.ndarray[Any, Any]) -> None:
                 ),
                 "length_error": ("layer", error, {"long_name": "Its standard error, over networks", **about}),
             },
-            coords={"layer": ("layer", np.arange(1, layers + 1), {"long_name": "Hidden layer", **about})},
+            coords={"layer": _numbers(layers)},
+        ),
+    )
+
+
+def _numbers(layers: int) -> xr.Variable:
+    return xr.Variable("layer", np.arange(1, layers + 1), {"long_name": "Hidden layer", "units": "1"})
+
+
+def _record_projections(context: Context, found: xr.Dataset, resolution: int) -> None:
+    about = {"units": "1"}
+    both = np.stack([found["first"].values, found["second"].values], axis=-1)  # (layer, point, axis)
+    reach = np.abs(both).max((1, 2))
+    layer = _numbers(len(reach))
+    found = found.drop_vars("site").rename(site="layer")
+    found["reach"] = ("layer", reach, {"long_name": "Greatest coordinate of the layer, as an absolute value", **about})
+    point = ("point", np.arange(found.sizes["point"]), {"long_name": "Vertex of the image, along the curve", **about})
+    context.record("projections", found.assign_coords(layer=layer, point=point))
+    drawn = [
+        trajectory_picture(points, reach=_SIDE * (most or 1.0), resolution=resolution)
+        for points, most in zip(both, reach, strict=True)
+    ]
+    red, green, blue = np.moveaxis(np.stack(drawn)[:, ::-1].astype(np.int64), -1, 0)
+    at = ticks(resolution, _SIDE).numpy()
+    colour = {"long_name": "Colour of a pixel, 0xRRGGBB", **about}
+    where = {
+        name: (name, at, {"long_name": f"{which} principal component, over the layer's reach", **about})
+        for name, which in (("x", "First"), ("y", "Second"))
+    }
+    context.record(
+        "pictures",
+        xr.Dataset(
+            {"curve_colour": (("layer", "y", "x"), (red << 16) + (green << 8) + blue, colour)},
+            coords={"layer": layer, **where},
         ),
     )
 

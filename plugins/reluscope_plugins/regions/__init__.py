@@ -39,6 +39,8 @@ def reluscope_procedures() -> list[Procedure]:
             groups={
                 "layers": "length of the curve's image after each layer, over the curve's",
                 "growth": "mean growth from layer to layer, beside its bounds",
+                "projections": "the first network's curve on two principal components of each layer",
+                "pictures": "the same, drawn",
             },
         ),
     ]

@@ -13,6 +13,8 @@ from reluscope import random_state
 from reluscope.errors import ReluscopeError
 from reluscope_plugins import architectures, datasets, performance, procedures, regions, schedulers
 from reluscope_plugins.regions.line_regions import line_regions
+from reluscope_plugins.regions.random_networks import random_network
+from reluscope_plugins.regions.trajectories import circle
 from reluscope_plugins.regions.trajectory_bounds import expected_length
 
 LAB = rs.Lab(plugins=[architectures, datasets, performance, procedures, regions, schedulers])
@@ -94,3 +96,43 @@ def test_growth_is_recorded_beside_its_bounds(curve: str) -> None:
 def test_sparse_networks_have_no_exact_growth() -> None:
     growth = run(CURVES, share=0.5, weights="discrete")["growth"].to_dataset().growth
     assert "expected" not in growth.bound.values.tolist()
+
+
+def test_no_pictures_unless_asked_for() -> None:
+    assert set(run(CURVES).children) == {"layers", "growth", "outcome"}
+
+
+def test_the_first_curve_is_projected_and_drawn() -> None:
+    tree = run(CURVES, pictures=True, resolution=40, networks=2)
+    found, pictures = tree["projections"].to_dataset(), tree["pictures"].to_dataset()
+    assert found["first"].dims == ("layer", "point")
+    assert found.layer.values.tolist() == pictures.layer.values.tolist() == [1, 2, 3]
+    # the same network and the same circle: the squares of a principal component are its singular value's
+    generator = torch.Generator().manual_seed(random_state.derived_seed(0, 31, 0))
+    model = random_network([3, 10, 10, 10, 1], generator=generator, weight_std=2.0)
+    axes = torch.randn(
+        2, 3, generator=torch.Generator().manual_seed(random_state.derived_seed(0, 32, 0)), dtype=torch.float64
+    )
+    first = axes[0] / axes[0].norm()
+    second = axes[1] - (axes[1] @ first) * first
+    steps = found.parameter.values
+    corners = circle(first, second / second.norm(), vertices=12)
+    low = np.minimum(np.floor(steps).astype(int), 11)
+    part = torch.from_numpy(steps - low)[:, None]
+    with torch.no_grad():
+        before = model[0](corners[low] + part * (corners[low + 1] - corners[low]))
+        for number in range(3):
+            centred = before - before.mean(0)
+            singular = torch.linalg.svdvals(centred)
+            layer = found.isel(layer=number)
+            assert float((layer["first"] ** 2).sum()) == pytest.approx(float(singular[0] ** 2), rel=1e-9)
+            assert float((layer.second**2).sum()) == pytest.approx(float(singular[1] ** 2), rel=1e-9)
+            both = np.stack([layer["first"], layer.second])
+            assert float(layer.reach) == np.abs(both).max()
+            before = model[2 * number + 2](torch.relu(before))
+    drawn = pictures.curve_colour.values.astype(int)
+    assert drawn.shape == (3, 40, 40)
+    # a line of 1.5 pixels through a vertex colours the nearest pixel
+    at = np.rint((both / float(layer.reach) / 1.05 + 1) / 2 * 39).astype(int)
+    assert (drawn[2, at[1], at[0]] != 0xFFFFFF).all()
+    assert drawn[2, 20, 20] == drawn[2, 0, 0] == 0xFFFFFF
