@@ -10,13 +10,14 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from reluscope.quantized_layers import LAYERS, NORMS
+from reluscope.quantized_layers import NORMS, torch_layer
 
 
 def foldable_norms(model: nn.Module) -> tuple[dict[str, str], dict[str, str]]:
     """Find the batch norms that take what one layer gives, and nothing else.
 
-    The network's calls are traced with `torch.fx` in eval mode; the network is left as found. A batch norm can be
+    The network's calls are traced with `torch.fx` in eval mode, without looking into modules that hold no norm and no
+    such layer; the network is left as found. A batch norm can be
     folded if it keeps running statistics, is called once, right after a linear or convolution layer that is called once
     too, of which nothing else takes the output, and no hook stands between.
 
@@ -36,7 +37,7 @@ def foldable_norms(model: nn.Module) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {}
     try:
         with _in_eval_mode(model):
-            graph = fx.Tracer().trace(model)
+            graph = _Tracer().trace(model)
     except Exception as error:  # the model's own code ran with stand-ins for tensors, which may raise anything
         what = " ".join(str(error).split())
         return {}, dict.fromkeys(norms, f"the network cannot be traced ({type(error).__name__}: {what:.120})")
@@ -60,8 +61,16 @@ def foldable_norms(model: nn.Module) -> tuple[dict[str, str], dict[str, str]]:
     return folded, refused
 
 
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # What holds nothing to fold need not be looked into, and may do what cannot be traced.
+        if torch_layer(type(m)) or super().is_leaf_module(m, module_qualified_name):
+            return True
+        return not any(type(part) in NORMS or torch_layer(type(part)) for part in m.modules())
+
+
 def _unfit(layer: nn.Module | None, norm: nn.Module, source: Any, calls: int) -> str:
-    if type(layer) not in LAYERS or layer is None:
+    if layer is None or torch_layer(type(layer)) is None:
         what = type(layer).__name__ if layer is not None else getattr(source, "name", "no call")
         return f"it follows {what.lower() if layer is not None else what}, no linear or convolution layer"
     if calls != 1:

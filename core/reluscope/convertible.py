@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from reluscope.errors import NotFiniteError, QuantizationError
 from reluscope.finite import trouble
-from reluscope.quantized_layers import LAYERS
+from reluscope.quantized_layers import LAYERS, torch_layer
 
 
 def refusals(model: nn.Module, filter: Callable[[str, nn.Module], bool] | None) -> dict[str, str]:
@@ -46,7 +46,7 @@ def refusals(model: nn.Module, filter: Callable[[str, nn.Module], bool] | None) 
         if ".parametrizations." in f".{name}.":
             continue
         own = any(parameter is not None for parameter in module._parameters.values())
-        if own or parametrize.is_parametrized(module) or type(module) in LAYERS:
+        if own or parametrize.is_parametrized(module) or torch_layer(type(module)):
             found[name] = fused.get(id(module)) or _unfit(module)
             if filter is not None and not found[name] and not filter(name, module):
                 found[name] = "left out by the filter"
@@ -56,13 +56,13 @@ def refusals(model: nn.Module, filter: Callable[[str, nn.Module], bool] | None) 
 def _unfit(module: nn.Module) -> str:
     kind = type(module).__name__
     weight = module._parameters.get("weight")
-    if parametrize.is_parametrized(module) or (type(module) in LAYERS and weight is None):
+    if parametrize.is_parametrized(module) or (torch_layer(type(module)) and weight is None):
         return "its weight is computed before each pass (a parametrisation, weight or spectral norm, or pruning)"
     if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
         return f"{kind} has no shape yet; pass it a batch first"
-    if type(module) not in LAYERS:
+    if torch_layer(type(module)) is None:
         derived = isinstance(module, tuple(LAYERS))
-        return f"{kind} has a forward of its own" if derived else f"{kind} is no linear or convolution layer"
+        return f"{kind} has methods of its own" if derived else f"{kind} is no linear or convolution layer"
     if weight is None or not weight.is_floating_point():
         return f"{kind} has weights of type {str(getattr(weight, 'dtype', None)).removeprefix('torch.')}"
     if not weight.numel() or weight.is_meta:

@@ -15,7 +15,7 @@ from reluscope.convertible import check_finite_weights, magnitude_below, refusal
 from reluscope.errors import QuantizationError, UnknownNameError, nearest
 from reluscope.lab import Lab
 from reluscope.quantization_report import conversion_report
-from reluscope.quantized_layers import LAYERS, NORMS, PLAIN, Quantized
+from reluscope.quantized_layers import LAYERS, NORMS, PLAIN, Quantized, torch_layer
 from reluscope.weight_draws import DRAWS, Arithmetic, LayerWeights
 
 EXACT_PRODUCTS = 1 << 20
@@ -95,6 +95,7 @@ def quantize_(
         )
     skipped = refusals(model, filter)
     layers: dict[str, Any] = {name: module for name, module in model.named_modules() if skipped.get(name) == ""}
+    kinds: dict[str, Any] = {name: torch_layer(type(layer)) for name, layer in layers.items()}
     if not layers:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in list(skipped.items())[:3])
         raise QuantizationError(
@@ -119,8 +120,8 @@ def quantize_(
     try:
         for name, layer in layers.items():
             norm = (modules[folds[name]],) if name in folds else ()
-            layer.quantization = LayerWeights(arithmetic, name, numbers[name], norm)
-            layer.__class__ = LAYERS[type(layer)]
+            layer.quantization = LayerWeights(arithmetic, name, numbers[name], norm, type(layer))
+            layer.__class__ = LAYERS[kinds[name]]
         for name in folds.values():
             modules[name].__class__ = NORMS[type(modules[name])]
         return conversion_report(modules, skipped, folds)
@@ -227,7 +228,7 @@ def quantized_layers(model: nn.Module) -> dict[str, Quantized]:
 
 def _check_plain(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if type(module) in PLAIN:
+        if type(module) in PLAIN or isinstance(module, Quantized):
             raise QuantizationError(
                 f"module {name!r} runs in a number system already, expected a network that does not; call "
                 "reluscope.restore_ first"
@@ -236,8 +237,11 @@ def _check_plain(model: nn.Module) -> None:
 
 def _restore(model: nn.Module) -> None:
     for module in model.modules():
-        module.__dict__.pop("quantization", None) if type(module) in (*LAYERS, *PLAIN) else None
-        module.__class__ = PLAIN.get(type(module), type(module))
+        weights = module.__dict__.pop("quantization", None)
+        if isinstance(weights, LayerWeights):
+            module.__class__ = weights.plain
+        elif type(module) in PLAIN:
+            module.__class__ = PLAIN[type(module)]
 
 
 def _built(system: System, lab: Lab | None) -> Any:

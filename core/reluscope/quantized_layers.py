@@ -177,5 +177,31 @@ NORMS: Mapping[type[nn.Module], type[nn.Module]] = {
 }
 """Torch's batch norm to the folded one."""
 
-PLAIN: Mapping[type[nn.Module], type[nn.Module]] = {new: old for old, new in {**LAYERS, **NORMS}.items()}
+PLAIN: Mapping[type[nn.Module], type[nn.Module]] = {new: old for old, new in NORMS.items()}
 """And back."""
+
+_HARMLESS = frozenset(
+    "__init__ __module__ __doc__ __qualname__ __annotations__ __firstlineno__ __static_attributes__".split()
+)
+
+
+def torch_layer(kind: type) -> type[nn.Module] | None:
+    """Find the layer of torch's that a class is, or is but another constructor of.
+
+    Args:
+        kind: Class of a module.
+
+    Returns:
+        A key of `LAYERS`; None for what is no such layer, or has methods of its own.
+
+    Example:
+        >>> torch_layer(nn.Linear).__name__, torch_layer(nn.Bilinear)
+        ('Linear', None)
+    """
+    for one in kind.__mro__:
+        if one in LAYERS:
+            return one
+        own = {key: value for key, value in vars(one).items() if key not in _HARMLESS}
+        if any(not isinstance(value, staticmethod) for value in own.values()):
+            return None
+    return None

@@ -97,16 +97,25 @@ class LayerWeights:
         name: Name of the layer, for messages.
         samples: Number of draws that are averaged.
         norm: The batch norm that is folded into the layer, if any; a tuple, so that no module takes it for its child.
+        plain: The layer's class before.
 
     Attributes:
         held: The counts, where draws are held.
     """
 
-    def __init__(self, arithmetic: Arithmetic, name: str, samples: int, norm: tuple[nn.Module, ...]) -> None:
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        name: str,
+        samples: int,
+        norm: tuple[nn.Module, ...],
+        plain: type[nn.Module],
+    ) -> None:
         self.arithmetic = arithmetic
         self.name = name
         self.samples = samples
         self.norm = norm
+        self.plain = plain
         self.held = HeldCounts()
 
     def folds(self) -> bool:

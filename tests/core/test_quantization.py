@@ -1,0 +1,429 @@
+"""Networks run in a number system and back: what is left as found, what is reported, what is refused."""
+
+from __future__ import annotations
+
+import copy
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+import reluscope as rs
+from reluscope import schema
+from reluscope.errors import NotFiniteError, QuantizationError, RecipeError, UnknownNameError
+from reluscope.lab import Lab
+from reluscope_plugins import number_systems, patterns
+
+LAB = Lab(plugins=[number_systems, patterns])
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 3, 3, stride=2, groups=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.LayerNorm(12),
+        nn.Linear(12, 5),
+    )
+    with torch.no_grad():
+        network[1].running_mean.normal_()
+        network[1].running_var.uniform_(0.5, 2.0)
+    return network.eval()
+
+
+def images(samples: int = 6) -> Tensor:
+    return torch.randn(samples, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def bits(network: nn.Module, x: Tensor) -> bytes:
+    with torch.no_grad():
+        return network(x).numpy().tobytes()
+
+
+@pytest.mark.parametrize("draws", ["pass", "product", "held"])
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_restored_network_is_the_same_bit_for_bit(draws: str, fold: bool) -> None:
+    network, x = small_network().train(), images()
+    network[3].eval()
+    seen: list[int] = []
+    network[3].register_forward_hook(lambda module, args, output: seen.append(1))
+    before = copy.deepcopy(network.state_dict())
+    parameters = {name: id(parameter) for name, parameter in network.named_parameters()}
+    attributes = {name: set(vars(module)) for name, module in network.named_modules()}
+    types = [type(module) for module in network.modules()]
+    modes = [module.training for module in network.modules()]
+    state = torch.get_rng_state()
+    rs.quantize_(network, "psb", draws=draws, fold_batchnorm=fold, prune=0.2, lab=LAB)
+    assert {name: id(parameter) for name, parameter in network.named_parameters()} == parameters
+    assert list(network.state_dict()) == list(before)
+    assert [module.training for module in network.modules()] == modes
+    network.eval()(x)
+    assert len(seen) == 1
+    for module, mode in zip(network.modules(), modes, strict=True):
+        module.training = mode
+    rs.restore_(network)
+    assert [type(module) for module in network.modules()] == types
+    assert {name: set(vars(module)) for name, module in network.named_modules()} == attributes
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    fresh = small_network().eval()
+    assert bits(network.eval(), x) == bits(fresh, x)
+
+
+def test_the_seed_tells_the_bits_and_the_global_state_stays() -> None:
+    x = images()
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+    outputs = []
+    for seed in (0, 0, 1):
+        network = small_network()
+        rs.quantize_(network, "psb", samples=2, seed=seed, lab=LAB)
+        torch.manual_seed(seed + 10 * len(outputs))
+        outputs.append((bits(network, x), bits(network, x)))
+    assert outputs[0] == outputs[1]
+    assert outputs[0][0] != outputs[0][1]
+    assert outputs[0][0] != outputs[2][0]
+    torch.set_rng_state(states[0])
+    rs.quantize_(network := small_network(), "psb", lab=LAB)
+    torch.set_rng_state(states[0])
+    network(x)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+    assert random.getstate() == states[2]
+
+
+@pytest.mark.parametrize("draws", ["pass", "held"])
+def test_copies_go_on_by_themselves(draws: str) -> None:
+    network, x = small_network(), images()
+    rs.quantize_(network, "psb", samples=2, draws=draws, lab=LAB)
+    network(x)
+    buffer = io.BytesIO()
+    torch.save(network, buffer)
+    buffer.seek(0)
+    copies = [copy.deepcopy(network), torch.load(buffer, weights_only=False)]
+    expected = bits(network, x)
+    for one in copies:
+        assert one[0].quantization.norm[0] is one[1]
+        assert one[0].quantization.norm[0] is not network[1]
+        assert bits(one, x) == expected
+        rs.restore_(one)
+        assert type(one[0]) is nn.Conv2d
+    assert bits(network, x) == expected if draws == "held" else True
+
+
+def test_state_dicts_load_into_and_from_it() -> None:
+    network, other, x = small_network(), small_network(), images()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    rs.quantize_(network, "psb", draws="held", lab=LAB)
+    before = bits(network, x)
+    network.load_state_dict(other.state_dict())
+    assert bits(network, x) != before
+    other = small_network()
+    other.load_state_dict(network.state_dict())
+    rs.restore_(network)
+    assert bits(other, x) == bits(network, x)
+
+
+def test_each_module_is_reported() -> None:
+    network = nn.ModuleDict(
+        {
+            "plain": nn.Linear(4, 3),
+            "mine": type("Mine", (nn.Linear,), {"forward": lambda self, x: x})(4, 3),
+            "constructed": type("Constructed", (nn.Linear,), {"size": staticmethod(len)})(4, 3),
+            "spectral": parametrizations.spectral_norm(nn.Linear(4, 3)),
+            "pruned": prune.l1_unstructured(nn.Linear(4, 3), "weight", 0.5),
+            "attention": nn.MultiheadAttention(4, 2),
+            "encoder": nn.TransformerEncoderLayer(4, 2, 8),
+            "decoder": nn.TransformerDecoderLayer(4, 2, 8),
+            "left": nn.Conv1d(1, 1, 1),
+            "embedding": nn.Embedding(3, 4),
+            "lazy": nn.LazyLinear(3),
+            "empty": nn.Linear(1, 3),
+            "norm": nn.BatchNorm1d(3),
+        }
+    )
+    network["empty"].weight = nn.Parameter(torch.empty(3, 0))
+    report = rs.quantize_(network, "psb", filter=lambda name, module: name != "left", samples=3, lab=LAB)
+    schema.validate(report)
+    why = dict(zip(report.layer.values.tolist(), report.skipped.values.tolist(), strict=True))
+    assert [name for name, reason in why.items() if not reason] == [
+        "plain",
+        "constructed",
+        "decoder.linear1",
+        "decoder.linear2",
+    ]
+    parts = {
+        "mine": "methods of its own",
+        "spectral": "computed before each pass",
+        "pruned": "computed before each pass",
+        "attention": "no linear",
+        "attention.out_proj": "fused",
+        "encoder.linear1": "fused",
+        "left": "filter",
+        "embedding": "no linear",
+        "lazy": "no shape yet",
+        "empty": "empty weight",
+        "norm": "not folded: the network cannot be traced",
+    }
+    assert {name: part for name, part in parts.items() if part not in why[name]} == {}
+    row = report.sel(layer="plain")
+    assert (int(row.weights), float(row.weight_bits), int(row.samples), str(row.folded.values)) == (12, 32.0, 3, "")
+    assert type(network["plain"]).__name__ == "QuantizedLinear"
+    assert type(network["left"]) is nn.Conv1d
+    rs.restore_(network)
+    assert type(network["constructed"]).__name__ == "Constructed"
+
+
+def test_all_kinds_of_attention_still_run() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Linear(4, 2)).eval()
+    x = torch.randn(2, 5, 4)
+    with torch.no_grad():
+        expected = network[0](x)
+        rs.quantize_(network, "psb", activations=None, lab=LAB)
+        assert torch.equal(network[0](x), expected)
+        assert not torch.equal(network(x), network(x))
+
+
+def test_samples_by_layer() -> None:
+    network = small_network()
+    report = rs.quantize_(network, "psb", samples={"": 4, "7": 64}, lab=LAB)
+    numbers = dict(zip(report.layer.values.tolist(), report.samples.values.tolist(), strict=True))
+    assert numbers == {"0": 4, "1": 0, "3": 4, "6": 0, "7": 64}
+    rs.set_samples_(network, {"0": 1, "3": 2, "7": 3})
+    assert [network[number].quantization.samples for number in (0, 3, 7)] == [1, 2, 3]
+    with pytest.raises(QuantizationError, match="'3' has no number"):
+        rs.set_samples_(network, {"0": 1, "7": 1})
+    with pytest.raises(UnknownNameError, match="'conv'"):
+        rs.set_samples_(network, {"conv": 1, "": 2})
+    for number in (0, -1, 1.5, True, "4", None):
+        with pytest.raises(QuantizationError, match="expected a whole number from 1 on"):
+            rs.set_samples_(network, number)
+    assert [network[number].quantization.samples for number in (0, 3, 7)] == [1, 2, 3]
+
+
+def test_more_samples_come_closer() -> None:
+    # Without activations and norms a linear layer's mean squared error is E |x|^2 var / n: over 256 times fewer samples
+    # the ratio of the sums of 400 squares is 256 on average; below 64 its probability is far under 1e-6 (F(400, 400)).
+    torch.manual_seed(0)
+    layer, x = nn.Linear(50, 400), torch.randn(1, 50)
+    expected = layer(x)
+    rs.quantize_(layer, "psb", samples=1, activations=None, lab=LAB)
+    coarse = (layer(x) - expected).square().sum()
+    rs.set_samples_(layer, 256)
+    assert coarse > 64 * (layer(x) - expected).square().sum()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"system": "bsp"}, UnknownNameError, "psb"),
+        ({"system": {"name": "psb", "wrong": 1}}, RecipeError, "wrong"),
+        ({"system": {"samples": 1}}, QuantizationError, "with a name"),
+        ({"system": 7}, QuantizationError, "int"),
+        ({"activations": "fixed61"}, UnknownNameError, "fixed16"),
+        ({"draws": "never"}, QuantizationError, "'pass'"),
+        ({"prune": 1.0}, QuantizationError, "below 1"),
+        ({"prune": -0.1}, QuantizationError, "below 1"),
+        ({"filter": "conv"}, QuantizationError, "function"),
+        ({"filter": lambda name, module: False}, QuantizationError, "no layer to convert"),
+        ({"samples": {"1": 3, "": 3}}, QuantizationError, "not converted"),
+        ({"samples": {"0": 3}}, QuantizationError, "no number"),
+    ],
+)
+def test_bad_words_leave_the_network_as_found(arguments, error, words) -> None:
+    network, x = small_network(), images()
+    before = bits(network, x)
+    with pytest.raises(error, match=words):
+        rs.quantize_(network, **{"system": "psb", "lab": LAB, **arguments})
+    assert not any(hasattr(module, "quantization") for module in network.modules())
+    assert bits(network, x) == before
+
+
+def test_what_is_not_finite_is_named() -> None:
+    network = small_network()
+    network[3].weight.data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(NotFiniteError, match=r"'3\.weight' holds 1 NaN"):
+        rs.quantize_(network, "psb", lab=LAB)
+    assert type(network[0]) is nn.Conv2d
+    network[3].weight.data[0, 0, 0, 0] = 0.5
+    rs.quantize_(network, "psb", lab=LAB)
+    network[3].weight.data[0, 0, 0, 0] = float("inf")
+    with pytest.raises(NotFiniteError, match=r"parameter '3\.weight'"):
+        network(images())
+    network[3].weight.data[0, 0, 0, 0] = 0.5
+    with pytest.raises(NotFiniteError, match="input of layer '0'"):
+        network(images() * float("inf"))
+
+
+def test_an_error_midway_leaves_the_network_as_found(monkeypatch) -> None:
+    network, x = small_network(), images()
+    before = bits(network, x)
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reluscope.quantization.conversion_report", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rs.quantize_(network, "psb", lab=LAB)
+    assert not any(hasattr(module, "quantization") for module in network.modules())
+    assert type(network[1]) is nn.BatchNorm2d
+    assert bits(network, x) == before
+
+
+def test_twice_and_not_at_all_are_refused() -> None:
+    network = small_network()
+    for undo in (rs.restore_, lambda model: rs.set_samples_(model, 2), lambda model: rs.refine_(model, 2)):
+        with pytest.raises(QuantizationError, match="does not run in a number system"):
+            undo(network)
+    rs.quantize_(network, "psb", lab=LAB)
+    with pytest.raises(QuantizationError, match="already"):
+        rs.quantize_(nn.Sequential(network), "psb", lab=LAB)
+    with pytest.raises(QuantizationError, match="draws='held'"):
+        rs.refine_(network, 2)
+    rs.restore_(network)
+    with pytest.raises(QuantizationError, match="does not run"):
+        rs.restore_(network)
+
+
+def test_tied_weights_stay_tied() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.second.weight = self.first.weight
+            self.third = self.first
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.third(self.second(self.first(x)))
+
+    network, x = Tied(), torch.randn(3, 4)
+    before = bits(network, x)
+    report = rs.quantize_(network, "psb", prune=0.5, lab=LAB)
+    assert report.layer.values.tolist() == ["first", "second"]
+    assert network.second.weight is network.first.weight
+    kept = network.first.weight.detach().abs() > network.first.quantization.arithmetic.threshold
+    assert int(kept.sum()) == 8
+    network(x).sum().backward()
+    assert network.first.weight.grad is not None
+    rs.restore_(network)
+    assert network.second.weight is network.first.weight
+    assert bits(network, x) == before
+
+
+@pytest.mark.parametrize("draws", ["pass", "product", "held"])
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_other_precisions_and_modes_without_gradients(draws: str, dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    network, x = small_network().to(kind), images().to(kind)
+    rs.quantize_(network, "psb", samples=2, draws=draws, lab=LAB)
+    with torch.inference_mode():
+        network(x)
+    rs.set_samples_(network, 5)
+    assert network(x).dtype == kind
+    network(x).sum().backward()
+    with torch.no_grad():
+        network(x)
+    if draws == "held":
+        rs.refine_(network, 300)
+        with torch.inference_mode():
+            network(x)
+        assert network[0].quantization.held.counts.dtype == torch.int16
+
+
+def test_pruning_takes_the_share_nearest_to_zero() -> None:
+    network = small_network()
+    parameters = copy.deepcopy(network.state_dict())
+    rs.quantize_(network, "psb", prune=0.25, lab=LAB)
+    layers = [network[number] for number in (0, 3, 7)]
+    everything = torch.cat([layer.weight.detach().abs().flatten() for layer in layers]).sort().values
+    share = int(0.25 * len(everything))
+    zeros = 0
+    for layer in layers:
+        drawn = layer.quantization.drawn(layer, layer.weight)
+        assert torch.equal(drawn == 0, layer.weight.abs() < everything[share])
+        zeros += int((drawn == 0).sum())
+    assert zeros == share
+    assert all(torch.equal(value, parameters[name]) for name, value in network.state_dict().items())
+
+
+def test_gradients_are_those_of_the_drawn_weight() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), torch.randn(4, 2, 5, 5)
+    rs.quantize_(layer, "psb", samples=2, draws="held", lab=LAB)
+    given = x.clone().requires_grad_()
+    layer(given).square().sum().backward()
+    rounded = (x * 256).round() / 256
+    plain = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")
+    plain.bias.data.copy_(layer.bias.data)
+    plain.weight.data.copy_(layer.quantization.drawn(layer, layer.weight).detach())
+    assert not torch.equal(plain.weight, layer.weight)
+    other = rounded.requires_grad_()
+    plain(other).square().sum().backward()
+    for first, second in ((layer.weight, plain.weight), (layer.bias, plain.bias), (given, other)):
+        assert torch.equal(first.grad, second.grad)
+
+
+@pytest.mark.parametrize("draws", ["pass", "product"])
+def test_a_network_learns_with_one_sample(draws: str) -> None:
+    # Two far clusters: whoever follows the gradient separates them; at the start the network says one class throughout.
+    torch.manual_seed(0)
+    labels = torch.arange(200) % 2
+    x = torch.randn(200, 2) * 0.3 + torch.stack([2.0 * labels - 1, 1 - 2.0 * labels], 1)
+    network = nn.Sequential(nn.Linear(2, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+    network[3].weight.data[:] = 0.01
+    network[3].bias.data[:] = torch.tensor([0.0, 1.0])
+    rs.quantize_(network, "psb", samples=1, draws=draws, lab=LAB)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x), labels).backward()
+        optimizer.step()
+    assert (network.eval()(x).argmax(1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("draws", ["pass", "product", "held"])
+def test_quantised_networks_are_observed_and_measured(draws: str) -> None:
+    network, x = small_network(), images(40)
+    plain = rs.observe(network, x)
+    rs.quantize_(network, "psb", samples=1, draws=draws, lab=LAB)
+    first, second = rs.observe(network, x), rs.observe(network, x)
+    assert first.sites == plain.sites
+    assert [first.site[name].units for name in first.sites] == [plain.site[name].units for name in plain.sites]
+    same = all(torch.equal(first.pattern[site], second.pattern[site]) for site in first.sites)
+    assert same == (draws == "held")
+    data = rs.measure(network, [x[:20], x[20:]], metrics=["firing_rate"], lab=LAB)
+    assert data.firing_rate.notnull().all()
+    assert [type(module).__name__ for module in network][:2] == ["QuantizedConv2d", "FoldedBatchNorm2d"]
+
+
+def test_sequences_keep_their_channels_when_observed() -> None:
+    network = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU()).eval()
+    rs.quantize_(network, "psb", draws="product", lab=LAB)
+    assert rs.observe(network, torch.randn(2, 1, 9)).pattern["1#0"].shape == (14, 4)
+
+
+def test_the_affine_map_of_held_weights_is_that_of_the_drawn_network() -> None:
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)).double(), torch.randn(4, 3).double()
+    rs.quantize_(network, "psb", samples=2, activations=None, draws="held", lab=LAB)
+    weight, bias = rs.affine(network, x)
+    torch.testing.assert_close((weight @ x.unsqueeze(-1)).squeeze(-1) + bias, network(x), rtol=1e-12, atol=1e-12)
+    drawn = [network[number].quantization.drawn(network[number], network[number].weight) for number in (0, 2)]
+    active = (nn.functional.linear(x, drawn[0], network[0].bias) > 0).double()
+    torch.testing.assert_close(weight, torch.einsum("oh,nh,hi->noi", drawn[1], active, drawn[0]))
+
+
+def test_layers_say_in_what_they_compute() -> None:
+    network = small_network()
+    rs.quantize_(network, "psb", samples=7, lab=LAB)
+    assert "out_features=5, bias=True, system=PSB, samples=7" in repr(network)
