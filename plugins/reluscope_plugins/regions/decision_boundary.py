@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from reluscope_plugins.regions.plane_regions import RELATIVE
+from reluscope_plugins.regions.site_functions import RELATIVE
 from reluscope_plugins.regions.subdivision import Subdivision
 
 Floats = npt.NDArray[np.float64]

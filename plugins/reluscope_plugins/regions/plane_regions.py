@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +16,8 @@ from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
 from reluscope.observation import Observation, observe
 from reluscope_plugins.patterns.plane import Plane
-from reluscope_plugins.regions.dense_cutter import RELATIVE, DenseCutter
-from reluscope_plugins.regions.site_functions import SiteFunctions
+from reluscope_plugins.regions.dense_cutter import DenseCutter
+from reluscope_plugins.regions.network_cutter import NetworkCutter
 from reluscope_plugins.regions.subdivision import Subdivision
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 SQUARE = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 CONTINUOUS = 1e-7
 """Of the greatest output: by how much the functions of two neighbouring regions may differ on their common edge."""
-_BATCH = 4096
-_NUMBERS = 2**22
-"""Values of functions at vertices that are held at once."""
 
 
 def plane_regions(
@@ -80,57 +77,11 @@ def plane_regions(
     first = observe(network, plane.at(*torch.from_numpy(corners.T.copy())), affine=True)
     first.walls().map.check()
     weights = first.dense_weights(output=True)
-    cutter = _General(network, plane, first) if weights is None else DenseCutter(weights, first, plane)
+    cutter = NetworkCutter(network, plane, first) if weights is None else DenseCutter(weights, first, plane)
     sites = [(site, len(subdivision.start), units) for site, units in cutter.cut(subdivision)]
     maps, patterns = cutter.finish(subdivision)
     _check(subdivision, corners, maps)
     return _dataset(subdivision, sites, first, maps, patterns)
-
-
-class _General:
-    # Any network: it is run on the vertices, once or twice for each site.
-    def __init__(self, network: nn.Module, plane: Plane, first: Observation) -> None:
-        self._network, self._plane = network, plane
-        self._sites = first.walls().sites
-        self._batch = max(1, min(_BATCH, _NUMBERS // first.walls().value.shape[1]))
-
-    def cut(self, subdivision: Subdivision) -> Iterator[tuple[str, Integers]]:
-        for site in self._sites:
-            begin = subdivision.functions
-            functions = SiteFunctions(site, lambda: self._observed(subdivision.points))
-            for columns in functions.split(_NUMBERS // len(subdivision.points)):
-                values = functions.values(columns)
-                subdivision.cut(values, RELATIVE * np.abs(values).max(0, initial=0))
-            made = (subdivision.maker >= begin).nonzero()[0]
-            if functions.pooled and len(made):
-                # a wall only where another place wins on its other side, whichever window made the cut
-                winners = functions.winners(self._observed(subdivision.centres()))
-                left, right = subdivision.face.reshape(-1, 2)[made].T
-                subdivision.remove(made[(winners[left] == winners[right]).all(1)])
-            yield site, functions.units()
-
-    def finish(self, subdivision: Subdivision) -> tuple[Floats, npt.NDArray[np.uint8]]:
-        centres = subdivision.centres()
-        maps, patterns = [], []
-        directions = [direction.flatten() for direction in self._plane.directions]
-        for observation, some in zip(self._observed(centres), self._batches(len(centres)), strict=True):
-            affine = observation.affine()
-            slopes = [affine.matvec(d.expand(observation.samples, -1)).numpy() for d in directions]
-            flat = observation.output.flatten(1).numpy()
-            x, y = centres[some].T[:, :, None]
-            maps.append(np.stack([*slopes, flat - slopes[0] * x - slopes[1] * y], 1))
-            names = (*observation.sites, *observation.pools)
-            bits = [observation.packed[name].reshape(observation.samples, -1).numpy() for name in names]
-            patterns.append(np.concatenate(bits, 1))
-        return np.concatenate(maps), np.concatenate(patterns)
-
-    def _batches(self, count: int) -> list[slice]:
-        return [slice(start, start + self._batch) for start in range(0, count, self._batch)]
-
-    def _observed(self, points: Floats) -> Iterator[Observation]:
-        for some in self._batches(len(points)):
-            x, y = torch.from_numpy(points[some].T.copy())
-            yield observe(self._network, self._plane.at(x, y), affine=True)
 
 
 def _checked(window: Sequence[Sequence[float]]) -> Floats:

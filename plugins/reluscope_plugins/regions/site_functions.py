@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from reluscope.observation import Observation
+from reluscope.packing import pack_states
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+RELATIVE = 1e-12
+"""Of a function's greatest value at any input: what is no greater counts as zero."""
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Of the greatest value so far in the network: likewise, so that sums that cancel are zero."""
 _SHRINKS = frozenset(("softshrink", "hardshrink"))
 
 
@@ -21,22 +27,40 @@ class SiteFunctions:
     Of an activation they are the pre-activations less each threshold. Of a max-pool they are the differences of any two
     places of a window: more than the site bends along, since a place counts only where it is the greatest.
 
+    What is no greater than the tolerance counts as zero, in patterns too: a unit that is zero on a whole face is not
+    active there, and of places that are the greatest together the first wins.
+
     Args:
         site: Name of the site.
         observed: Observes all inputs, batch by batch, within the graph.
+        scale: The greatest value before the site, at any input.
 
     Attributes:
         pooled: Whether it is a max-pool.
+        scale: The greatest value up to the site.
     """
 
-    def __init__(self, site: str, observed: Callable[[], Iterable[Observation]]) -> None:
+    def __init__(self, site: str, observed: Callable[[], Iterable[Observation]], scale: float) -> None:
         self._site, self._observed = site, observed
         first = next(iter(observed()))
-        self.pooled = site in first.pools
+        self.pooled, self.scale = site in first.pools, scale
         walls = first.walls()
         self._walls = np.flatnonzero(walls.site == walls.sites.index(site))
         self._unit, self._beyond = walls.unit[self._walls], walls.beyond[self._walls]
-        self._changing = self._pairs() if self.pooled else self._signs()
+        low, high = np.full(len(self._walls), np.inf), np.full(len(self._walls), -np.inf)
+        for observation in observed():
+            found = self._found(observation)
+            low, high = np.minimum(low, found.min(0)), np.maximum(high, found.max(0))
+            if not self.pooled:
+                self.scale = max(self.scale, float(observation.preactivation[site].abs().max()))
+        greatest = np.maximum(np.abs(low), np.abs(high))
+        self._order = np.argsort(self._unit, kind="stable")
+        self._windows = np.flatnonzero(np.diff(self._unit[self._order], prepend=-1))
+        if self.pooled:
+            counts = np.diff(self._windows, append=len(self._order))
+            greatest[self._order] = np.repeat(np.maximum.reduceat(greatest[self._order], self._windows), counts)
+        self._tolerance = np.maximum(RELATIVE * greatest, _ROUNDING * self.scale)
+        self._changing = self._pairs(high) if self.pooled else self._signs(low, high)
 
     def split(self, size: int) -> list[Integers]:
         """Share the functions that change their sign among parts.
@@ -66,19 +90,54 @@ class SiteFunctions:
             parts.append(found[:, chosen[:, 1]] - found[:, chosen[:, 0]] if self.pooled else found[:, chosen[:, 0]])
         return np.concatenate(parts)
 
-    def winners(self, observed: Iterable[Observation]) -> Integers:
-        """Return the winners of a max-pool's windows, of those whose winner is not the same for all inputs.
+    def tolerance(self, columns: Integers) -> Floats:
+        """Say up to what functions count as zero.
 
         Args:
-            observed: Observations of inputs.
+            columns: Numbers of functions.
 
         Returns:
-            `(input, window)`.
+            `(function,)`.
         """
-        windows = np.unique(self.units())
-        return np.concatenate(
-            [seen.pattern[self._site].reshape(seen.samples, -1)[:, windows].numpy() for seen in observed]
-        )
+        return self._tolerance[self._changing[columns, 0]]
+
+    def states(self, observation: Observation) -> Integers:
+        """Return the states of all units, or the winners of all windows.
+
+        Args:
+            observation: Of inputs.
+
+        Returns:
+            As `Observation.pattern`, but for what counts as zero, `(input, unit at all positions)`.
+        """
+        found = self._found(observation)
+        if self.pooled:
+            wins = (found <= self._tolerance)[:, self._order]
+            first = np.where(wins, np.arange(wins.shape[1]), wins.shape[1])
+            return self._beyond[self._order[np.minimum.reduceat(first, self._windows, axis=1)]]
+        above, below = found > self._tolerance, found < -self._tolerance
+        units = len(self._windows)
+        site = observation.site[self._site]
+        if site.states == 2:
+            return np.where(self._beyond == 0, above, below).astype(np.int64)
+        if site.activation in _SHRINKS:
+            return above[:, units:] + 2 * below[:, :units]
+        return above[:, :units].astype(np.int64) + ~below[:, units:]
+
+    def packed(self, observation: Observation) -> npt.NDArray[np.uint8]:
+        """Return the states as bits.
+
+        Args:
+            observation: Of inputs.
+
+        Returns:
+            As `Observation.packed`, `(input, byte at all positions)`.
+        """
+        states, site = self.states(observation), observation.site[self._site]
+        rows = torch.from_numpy(states.reshape(-1, site.units))
+        packed = pack_states(rows.bool() if site.bits == 1 else rows, 1, bits=site.bits)
+        bits: npt.NDArray[np.uint8] = packed.reshape(len(states), -1).numpy()
+        return bits
 
     def units(self) -> Integers:
         """Return the unit of each function.
@@ -102,19 +161,12 @@ class SiteFunctions:
             above = state > self._beyond
         return np.where(above, ahead, -ahead)
 
-    def _signs(self) -> Integers:
-        low, high = np.full(len(self._walls), np.inf), np.full(len(self._walls), -np.inf)
-        for observation in self._observed():
-            found = self._found(observation)
-            low, high = np.minimum(low, found.min(0)), np.maximum(high, found.max(0))
-        return np.flatnonzero((low < 0) & (high > 0))[:, None]
+    def _signs(self, low: Floats, high: Floats) -> Integers:
+        return np.flatnonzero((low < -self._tolerance) & (high > self._tolerance))[:, None]
 
-    def _pairs(self) -> Integers:
-        order = np.argsort(self._unit, kind="stable")
-        windows = np.split(order, np.flatnonzero(np.diff(self._unit[order])) + 1)
-        always = np.ones(len(self._walls), dtype=bool)
-        for observation in self._observed():
-            always &= (self._found(observation) <= 0).all(0)
+    def _pairs(self, high: Floats) -> Integers:
+        always = high <= self._tolerance
+        windows = np.split(self._order, self._windows[1:])
         open_windows = [window for window in windows if not always[window].any()]
         pairs = [window[np.stack(np.triu_indices(len(window), 1), 1)] for window in open_windows]
         return np.concatenate(pairs or [np.empty((0, 2), np.int64)])
