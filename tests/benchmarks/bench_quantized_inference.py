@@ -1,0 +1,78 @@
+"""What inference in a number system costs: the time of a forward pass of ResNet-20 over that of the float network.
+
+Run it with `make benchmarks`, among the others; it fails where a ratio misses its bound. The float network and the
+quantised one take turns in one process, so that both see the same load; a ratio is of the least times of each.
+
+Memory: bytes of all tensors that the network keeps, over those of the float network.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import reluscope as rs
+from reluscope.lab import Lab
+
+LAB = Lab()
+BOUND, MEMORY, ROUNDS = 1.3, 2.0, 7
+
+
+def seconds(network: nn.Module, x: torch.Tensor) -> float:
+    """Time one forward pass.
+
+    Args:
+        network: In eval mode.
+        x: A batch.
+
+    Returns:
+        Its wall time in seconds.
+    """
+    begin = time.perf_counter()
+    network(x)
+    return time.perf_counter() - begin
+
+
+def kept_bytes(network: nn.Module) -> int:
+    """Sum the bytes of all tensors that a network keeps.
+
+    Args:
+        network: Quantised or not.
+
+    Returns:
+        Bytes of parameters, buffers and held counts.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    tensors += [
+        module.quantization.held.counts
+        for module in network.modules()
+        if getattr(getattr(module, "quantization", None), "held", None) and module.quantization.held.counts is not None
+    ]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@pytest.mark.parametrize("draws", ["pass", "held"])
+@pytest.mark.parametrize("fold", [True, False], ids=["folded", "unfolded"])
+@pytest.mark.parametrize("samples", [1, 16, 64, 1024])
+def test_inference_of_resnet20(samples: int, fold: bool, draws: str) -> None:
+    plain = LAB.architectures["resnet"].build(depth=20, seed=0).eval()
+    network = copy.deepcopy(plain)
+    rs.quantize_(
+        network, "psb", samples=samples, activations="fixed16", fold_batchnorm=fold, draws=draws, seed=0, lab=LAB
+    )
+    x = torch.randn(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        times = [(seconds(plain, x), seconds(network, x)) for _ in range(ROUNDS)][1:]
+    alone, quantized = (min(column) for column in zip(*times, strict=True))
+    memory = kept_bytes(network) / kept_bytes(plain)
+    print(
+        f"\nresnet 20, {samples} samples, {draws}, {'folded' if fold else 'unfolded'}: float {1e3 * alone:.0f} ms, "
+        f"psb {1e3 * quantized:.0f} ms, ratio {quantized / alone:.2f} (bound {BOUND}), memory {memory:.2f} "
+        f"(bound {MEMORY})"
+    )
+    assert memory <= MEMORY
+    assert quantized <= BOUND * alone

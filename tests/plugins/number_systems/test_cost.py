@@ -1,0 +1,105 @@
+"""The operations of a quantised network, against counts by hand and by loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import reluscope as rs
+from reluscope import schema
+from reluscope.errors import QuantizationError
+from reluscope.lab import Lab
+from reluscope_plugins import number_systems
+from reluscope_plugins.number_systems.cost import operation_cost
+
+LAB = Lab(plugins=[number_systems])
+
+
+class Twice(nn.Module):
+    """A convolution that is called twice, a strided one in groups, a transposed one, and a linear one of sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Conv2d(2, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+        self.grouped = nn.Conv2d(2, 4, 2, stride=2, groups=2)
+        self.transposed = nn.ConvTranspose2d(4, 3, 2)
+        self.linear = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.same(torch.relu(self.same(x)))
+        return self.linear(self.transposed(self.grouped(self.norm(x))))
+
+
+def network() -> Twice:
+    torch.manual_seed(0)
+    return Twice().eval()
+
+
+# (2, 6, 6) -> twice (2, 6, 6) -> (4, 3, 3) -> (3, 4, 4) -> rows of 4: 3 * 4 of them
+BY_HAND = {
+    "same": 2 * 36 * (2 * 2 * 9),
+    "grouped": 9 * (4 * 1 * 4),
+    "transposed": 9 * (4 * 3 * 4),
+    "linear": 12 * (4 * 5),
+}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("draws", ["pass", "product", "held"])
+def test_counts_by_hand(draws: str, batch: int) -> None:
+    model, x = network(), torch.randn(batch, 2, 6, 6)
+    rs.quantize_(model, "psb", samples={"": 4, "linear": 32}, draws=draws, lab=LAB)
+    cost = operation_cost(model, x)
+    schema.validate(cost)
+    assert dict(zip(cost.layer.values.tolist(), cost.float_multiply_adds.values.tolist(), strict=True)) == BY_HAND
+    samples = [4, 4, 4, 32]
+    products = [count * number for count, number in zip(BY_HAND.values(), samples, strict=True)]
+    assert cost.additions.values.tolist() == products
+    assert cost.shifts.values.tolist() == products
+    assert not cost.multiply_adds.any()
+    sizes = [2 * 2 * 9, 4 * 4, 4 * 3 * 4, 20]
+    calls = [2, 1, 1, 1]
+    drawn = [size * count * number / batch for size, count, number in zip(sizes, calls, samples, strict=True)]
+    assert cost.random_bits.values.tolist() == pytest.approx(products if draws == "product" else drawn)
+    assert cost.float_weight_bits.values.tolist() == [32 * size for size in sizes]
+
+
+def test_the_network_is_left_as_found() -> None:
+    model, other, x = network().train(), network().train(), torch.randn(2, 2, 6, 6)
+    for one in (model, other):
+        rs.quantize_(one, "psb", samples=2, lab=LAB)
+    state = torch.get_rng_state()
+    operation_cost(model, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [type(module) for module in model.modules()] == [type(module) for module in other.modules()]
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(model.eval()(x), other.eval()(x))
+
+
+def test_zeros_cost_nothing() -> None:
+    model = nn.Linear(10, 10)
+    with torch.no_grad():
+        model.weight[0] = 0.0
+    rs.quantize_(model, "psb", samples=2, prune=0.4, lab=LAB)
+    cost = operation_cost(model, torch.randn(1, 10))
+    assert cost.additions.values.tolist() == [2 * 60]
+    assert cost.zero_share.values.tolist() == pytest.approx([0.4])
+    assert cost.float_multiply_adds.values.tolist() == [100]
+    rs.set_samples_(model, 5)
+    assert operation_cost(model, torch.randn(1, 10)).additions.values.tolist() == [5 * 60]
+
+
+def test_a_deterministic_system_multiplies_once() -> None:
+    model = nn.Linear(3, 2)
+    rs.quantize_(model, "float32", samples=64, lab=LAB)
+    cost = operation_cost(model, torch.randn(4, 3))
+    assert cost.multiply_adds.values.tolist() == [6]
+    assert not (cost.additions + cost.shifts + cost.random_bits).any()
+    assert cost.weight_bits.values.tolist() == cost.float_weight_bits.values.tolist() == [6 * 32]
+
+
+def test_a_network_in_floating_point_is_refused() -> None:
+    with pytest.raises(QuantizationError, match="quantize_"):
+        operation_cost(network(), torch.randn(1, 2, 6, 6))
