@@ -37,12 +37,17 @@ def measure(metric: Metric, observation: Observation) -> State:
         A state, to be merged with those of other batches.
 
     Raises:
-        ObservationError: If the metric needs targets and the observation has none.
+        ObservationError: If the metric needs targets or patterns, and the observation has none.
         PluginError: If the metric raises, or its state is not plain data.
     """
     if "targets" in metric.needs and observation.target is None:
         raise ObservationError(
             f"metric {metric.name!r} needs targets, got inputs alone; pass batches of (x, y), or observe(..., target=y)"
+        )
+    if "patterns" in metric.needs and not observation.sites:
+        raise ObservationError(
+            f"metric {metric.name!r} needs patterns of activation functions, got a network that bends at max-pools "
+            "alone; leave it out"
         )
     if _has_class(metric):
         value = _call(metric, "measure", _instance(metric).measure, observation)

@@ -271,7 +271,8 @@ def observe(
     """Observe an unchanged model on one batch; the model is left exactly as found.
 
     Sites are found by listening to torch's functions, so functional calls, in-place ones and modules used several times
-    all count. Data-parallel wrappers are taken off, and what `torch.compile` compiled runs uncompiled.
+    all count. Data-parallel wrappers are taken off, and what `torch.compile` compiled runs uncompiled. A network that
+    bends at max-pools alone has `pools` and no `sites`.
 
     Args:
         model: Any module, in the mode (train or eval) in which it is to be seen.
@@ -289,7 +290,8 @@ def observe(
         What the pass showed.
 
     Raises:
-        ObservationError: If model or input cannot be observed, hold NaN or infinity, or there is no activation site.
+        ObservationError: If model or input cannot be observed, hold NaN or infinity, or there is no activation site: a
+            max-pool does in its place, but not with `patterns_only` or a step, which are about activation patterns.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -312,7 +314,8 @@ def observe(
             "torch, expected activations that can be heard; write the recurrence with torch.nn.Linear and torch.relu "
             "(its map alone: reluscope.affine)"
         )
-    if not observation.sites:
+    about_sites = patterns_only or step is not None
+    if not observation.sites and (about_sites or not observation.pools):
         raise ObservationError(
             f"{type(observation.model).__name__} called no activation function that reluscope knows, expected at least "
             "one (such as torch.relu); for the map of a linear model use reluscope.affine"

@@ -82,7 +82,7 @@ def trajectory_lengths(model: nn.Module, points: torch.Tensor) -> xr.Dataset:
         for observation, inputs in _along(line, knots):
             sites = observation.sites
             found = [[_length(values) for values in _both(observation, site)] for site in sites]
-            lengths = np.array(found).T + (lengths if lengths.size else 0.0)
+            lengths = np.array(found).reshape(-1, 2).T + (lengths if lengths.size else 0.0)
             ends += _length(inputs), _length(observation.output)
     before, after = lengths
     previous = np.concatenate(([ends[0]], after[:-1]))
@@ -116,7 +116,7 @@ def trajectory_projection(model: nn.Module, points: torch.Tensor) -> xr.Dataset:
         `first` and `second`, the coordinates of the pre-activation, `(site, point)`, and `parameter(point)`.
 
     Raises:
-        ObservationError: If the network is not piecewise linear, or points are no such tensor.
+        ObservationError: If the network is not piecewise linear, has no activation site, or points are no such tensor.
 
     References:
         Tanner, Theories of Deep Learning, video 5, figure 1, as Price & Tanner 2019 have it.
@@ -128,6 +128,10 @@ def trajectory_projection(model: nn.Module, points: torch.Tensor) -> xr.Dataset:
             for site in observation.sites:
                 rows = observation.preactivation[site].reshape(observation.samples, -1)
                 parts.setdefault(site, []).append(rows[int(number > 0) :])
+    if not parts:
+        raise ObservationError(
+            "the network bends at max-pools alone, expected an activation site to project at; add one"
+        )
     both = np.stack([_principal(torch.cat(rows)) for rows in parts.values()])  # (site, point, axis)
     about = {"units": "1"}
     return xr.Dataset(
