@@ -63,6 +63,7 @@ class NumberLaws:
         encoded = system.encode(weight)
         decoded, mean, variance = system.decode(encoded), system.mean(encoded), system.variance(encoded, samples)
         drawn = system.draw(encoded, samples, _generator(seed))
+        self._holds(torch.equal(weight, before), "the weight is left as it is")
         dtypes = {weight.dtype, torch.float64 if weight.dtype == torch.float64 else torch.float32}
         for what, result in {"decode": decoded, "mean": mean, "variance": variance, "draw": drawn}.items():
             self._holds(
@@ -92,7 +93,6 @@ class NumberLaws:
             self._holds(torch.equal(mean, decoded), "without chance, mean is decode")
             self._holds(not variance.any(), "without chance, the variance is zero")
             self._holds(torch.equal(generator.get_state(), _generator(seed).get_state()), "no random number is drawn")
-        self._holds(torch.equal(weight, before), "the weight is left as it is")
         self._holds(torch.equal(torch.get_rng_state(), state), "torch's random state is left as it is")
 
     def _moments(self, encoded: Any, samples: int, seed: int) -> None:

@@ -28,8 +28,11 @@ Array = np.ndarray[Any, Any]
 
 ONE_WORD = 16
 """Samples for which the 64 bits of one word nearly always do."""
-BLOCK = 1 << 14
+HALF_A_WORD = ONE_WORD // 2
+BLOCK = 1 << 13
 """Weights that are drawn one step after the other, so that what lies between stays in the cache."""
+COST = 256
+"""Bytes that are read in the time that a weight takes, for the choice of the number of threads."""
 ROUNDS = 10
 """Digits that are looked at in all weights alike before those that need more are finished one by one."""
 
@@ -72,6 +75,9 @@ def bit_count(word: Any) -> Any:
 def successes(code: np.uint64, samples: np.uint64, seed: np.uint64, place: int) -> Any:
     """Draw the number of successes of one weight.
 
+    A word is begun where the bits of the last do not do, and at each of the first digits: as long as halving the
+    samples as often leaves more than eight.
+
     Args:
         code: The probability times 2^64.
         samples: Number of samples.
@@ -82,17 +88,17 @@ def successes(code: np.uint64, samples: np.uint64, seed: np.uint64, place: int) 
         Binomial(samples, code / 2^64).
     """
     one, whole = np.uint64(1), np.uint64(64)
-    count, undecided = np.uint64(0), samples
+    count, undecided, fresh = np.uint64(0), samples, samples
     word, left, number = np.uint64(0), np.uint64(0), 0
     while undecided > 0 and code != 0:
-        zeros, due = np.uint64(0), undecided
-        while due >= whole:
-            zeros += bit_count(random_word(seed, place, number))
-            number += 1
-            due -= whole
-        if due > left:
+        zeros, words, due = np.uint64(0), np.int64(undecided // whole), undecided % whole
+        for further in range(words):
+            zeros += bit_count(random_word(seed, place, number + further))
+        number += words
+        if due > left or (due > 0 and fresh > HALF_A_WORD):
             word, left = random_word(seed, place, number), whole
             number += 1
+        fresh = (fresh + one) // np.uint64(2)
         zeros += bit_count(word & ((one << due) - one))
         word >>= due
         left -= due
@@ -117,23 +123,36 @@ def fill_counts(codes: Array, samples: int, seed: np.uint64, first: int, out: Ar
         out: uint64 `(weight,)`, overwritten.
     """
     one, size = np.uint64(1), len(codes)
-    if samples > ONE_WORD:
+    if samples > 64:
         for place in range(size):
             out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
         return
+    digits, undecided = codes.copy(), np.full(size, np.uint64(samples))
+    out[:] = 0
+    words = 0
+    while samples > ONE_WORD << words:
+        for place in range(size):
+            waiting = undecided[place]
+            half = waiting >> one  # no shift by 64
+            zeros = bit_count(random_word(seed, first + place, words) & (((one << half) << (waiting - half)) - one))
+            digit = digits[place] >> np.uint64(63)
+            out[place] += zeros * digit
+            undecided[place] = waiting - zeros if digit else zeros
+            digits[place] <<= one
+        words += 1
     for place in range(size):
-        code, word = codes[place], random_word(seed, first + place, 0)
-        count, undecided, used = np.uint64(0), np.uint64(samples), np.uint64(0)
+        code, word = digits[place], random_word(seed, first + place, words)
+        count, waiting, used = out[place], undecided[place], np.uint64(0)
         for _ in range(ROUNDS):
-            zeros = bit_count(word & ((one << undecided) - one))
-            word >>= undecided
-            used += undecided
+            zeros = bit_count(word & ((one << waiting) - one))
+            word >>= waiting
+            used += waiting
             digit = code >> np.uint64(63)
             count += zeros * digit
-            undecided = undecided - zeros if digit else zeros
+            waiting = waiting - zeros if digit else zeros
             code <<= one
-        open_still = (undecided != 0 and code != 0) or used > 64
-        out[place] = np.uint64(1 << 63) if open_still else count
+        unfinished = (waiting != 0 and code != 0) or used > 64
+        out[place] = np.uint64(1 << 63) if unfinished else count
     for place in range(size):
         if out[place] >> np.uint64(63):
             out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
@@ -169,8 +188,7 @@ def draw_blocks(
             finish(values[block], counts[:size], out[block])
         return True
 
-    # a thread more pays from about a millisecond on
-    shared_out(len(values), work, values.nbytes * 64)
+    shared_out(len(values), work, len(values) * COST)
 
 
 def one_seed(generator: torch.Generator) -> int:
