@@ -32,9 +32,10 @@ def bottlenecks(observation: Observation) -> tuple[str, ...]:
         ('relu#1',)
     """
     observation.affine().check()
-    leaves = {id(leaf) for leaf in observation._leaves or ()}
-    output = getattr(observation._result, "grad_fn", None)
-    return tuple(name for name, capture in observation._captures.items() if not _reaches(output, leaves, capture.node))
+    passed = observation._passed
+    leaves = {id(leaf) for leaf in passed.leaves or ()}
+    output = getattr(passed.output, "grad_fn", None)
+    return tuple(name for name, capture in passed.captures.items() if not _reaches(output, leaves, capture.node))
 
 
 def _reaches(output: Any, leaves: set[int], without: Any) -> bool:

@@ -392,7 +392,7 @@ def test_a_gpu_sees_what_the_cpu_sees():
 
 
 def test_a_preserved_model_pays_no_second_snapshot(monkeypatch):
-    import reluscope.observation as module
+    import reluscope.forward_pass as module
 
     model, x = seeded(Reused()), draw(5, 4)
     taken = []
