@@ -65,7 +65,7 @@ def operation_cost(model: nn.Module, x: Input) -> xr.Dataset:
     for name, layer in layers.items():
         weights = layer.quantization
         system = weights.arithmetic.system
-        size, kept = layer.weight.numel(), _kept(layer)
+        size, kept = layer.weight.numel(), kept_weights(layer)
         draws = weights.samples if system.stochastic else 1
         for operation, (variable, _) in NAMES.items():
             shared = operation == "random_bit" and weights.arithmetic.draws != "product"
@@ -78,11 +78,35 @@ def operation_cost(model: nn.Module, x: Input) -> xr.Dataset:
     return _labelled(columns, list(layers))
 
 
-def _kept(layer: Any) -> int:
+def kept_weights(layer: Any) -> int:
+    """Count the weights of a quantised layer that are multiplied with.
+
+    Args:
+        layer: A quantised layer.
+
+    Returns:
+        How many are not zero once folded, pruned and represented.
+    """
     with torch.no_grad():
         weights = layer.quantization
         encoded, _ = weights.encoded(layer, weights.folded(layer)[0])
         return int(torch.count_nonzero(weights.arithmetic.system.decode(encoded)))
+
+
+def output_positions(module: Any, input: Tensor, output: Tensor) -> int:
+    """Count how often a linear or convolution layer makes a product with each of its weights.
+
+    Args:
+        module: The layer.
+        input: What it took.
+        output: What it gave.
+
+    Returns:
+        Positions of all samples: of the output, or of the input for a transposed convolution.
+    """
+    if getattr(module, "transposed", False):
+        return input.numel() // int(module.in_channels)
+    return output.numel() // int(getattr(module, "out_channels", getattr(module, "out_features", 1)))
 
 
 def _positions(model: nn.Module, layers: dict[str, Any], arguments: Arguments) -> tuple[Counter[str], Counter[str]]:
@@ -93,14 +117,11 @@ def _positions(model: nn.Module, layers: dict[str, Any], arguments: Arguments) -
     def listen(name: str) -> Any:
         def heard(module: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
             calls[name] += 1
-            if getattr(module, "transposed", False):
-                positions[name] += args[0].numel() // module.in_channels
-            else:
-                positions[name] += output.numel() // getattr(module, "out_channels", getattr(module, "out_features", 1))
+            positions[name] += output_positions(module, args[0], output)
 
         return heard
 
-    with preserved(model, training=False), _in_floating_point(layers), torch.no_grad():
+    with preserved(model, training=False), in_floating_point(layers), torch.no_grad():
         for name, layer in layers.items():
             layer.register_forward_hook(listen(name))
         args, kwargs, _ = arguments.copied(graph=False)
@@ -109,7 +130,15 @@ def _positions(model: nn.Module, layers: dict[str, Any], arguments: Arguments) -
 
 
 @contextmanager
-def _in_floating_point(layers: dict[str, Any]) -> Iterator[None]:
+def in_floating_point(layers: dict[str, Any]) -> Iterator[None]:
+    """Let quantised layers be what they were, so that no weight is drawn.
+
+    Args:
+        layers: Name to quantised layer.
+
+    Yields:
+        Nothing; on exit the layers are quantised as before.
+    """
     kinds = {name: type(layer) for name, layer in layers.items()}
     try:
         for layer in layers.values():
