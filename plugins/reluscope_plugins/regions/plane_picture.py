@@ -7,6 +7,8 @@ import numpy.typing as npt
 import xarray as xr
 from PIL import Image, ImageDraw
 
+from reluscope.errors import ObservationError
+
 _SCALE = 4
 """Pixels are drawn so many times finer along each axis, and averaged."""
 _PAPER, _WINDOW, _BOUNDARY = (255, 255, 255), (0, 0, 0), (200, 0, 120)
@@ -30,6 +32,9 @@ def plane_picture(
     Returns:
         Colours, `(row, column, 3)`, the first row at the top, where y is greatest.
 
+    Raises:
+        ObservationError: If the resolution is below 1.
+
     Example:
         >>> from torch import nn
         >>> from reluscope_plugins.regions.plane_regions import plane_regions
@@ -37,6 +42,10 @@ def plane_picture(
         >>> plane_picture(plane_regions(model), resolution=100).shape
         (100, 100, 3)
     """
+    if resolution < 1:
+        raise ObservationError(
+            f"resolution is {resolution!r}, expected at least 1 pixel along the window's longer side"
+        )
     points = regions["vertex_position"].values
     low, span = points.min(0), np.ptp(points, axis=0)
     pixels = np.maximum(1, np.round(resolution * span / span.max())).astype(int)

@@ -18,6 +18,7 @@ from reluscope.observation import Observation, observe
 from reluscope_plugins.patterns.plane import Plane
 from reluscope_plugins.regions.dense_cutter import DenseCutter
 from reluscope_plugins.regions.network_cutter import NetworkCutter
+from reluscope_plugins.regions.sampled_patterns import check_patterns
 from reluscope_plugins.regions.subdivision import Subdivision
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ def plane_regions(
     greater than 1e-12 of its greatest value counts as zero there, so that lines through one point leave no slivers;
     regions about as small as that, relative to the window, are lost.
 
-    Every result is checked: areas are positive and sum to the window's, vertices less edges plus regions are one, and
-    the functions of neighbouring regions agree at both ends of their common edge.
+    Of any other network than a chain of dense layers, what is no greater than 4e-15 of the greatest value before counts
+    as zero too, and of places of a max-pool that are the greatest together on a whole region the first wins.
+
+    Every result is checked: areas are positive and sum to the window's, vertices less edges plus regions are one, the
+    functions of neighbouring regions agree at both ends of their common edge, and at 144 points of a grid the network
+    has the pattern of the region that holds the point. Units nearer to zero there than 1e-9 of their greatest value at
+    the window's corners are passed over.
 
     Cost: time and memory proportional to the number of regions, for one network. The network is copied in float64.
 
@@ -81,6 +87,7 @@ def plane_regions(
     sites = [(site, len(subdivision.start), units) for site, units in cutter.cut(subdivision)]
     maps, patterns = cutter.finish(subdivision)
     _check(subdivision, corners, maps)
+    check_patterns(network, plane, first, subdivision, patterns)
     return _dataset(subdivision, sites, first, maps, patterns)
 
 

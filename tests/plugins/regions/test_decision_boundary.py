@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from reluscope.errors import ObservationError
 from reluscope_plugins.regions.decision_boundary import decision_boundary
 from reluscope_plugins.regions.plane_picture import plane_picture
 from reluscope_plugins.regions.plane_regions import SQUARE, plane_regions
@@ -224,3 +225,9 @@ def test_small_pictures(resolution: int) -> None:
         resolution,
         3,
     )
+
+
+@pytest.mark.parametrize("resolution", [0, -3])
+def test_a_picture_has_pixels(resolution: int) -> None:
+    with pytest.raises(ObservationError, match=f"resolution is {resolution}, expected at least 1 pixel"):
+        plane_picture(plane_regions(network((2, 3, 1), 0)), resolution=resolution)

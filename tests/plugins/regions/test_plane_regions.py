@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import math
 from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +22,24 @@ from torch import nn
 
 from reluscope.errors import ObservationError
 from reluscope.observation import observe
+from reluscope.packing import unpack
 from reluscope_plugins.patterns.plane import Plane
+from reluscope_plugins.regions.dense_cutter import DenseCutter
 from reluscope_plugins.regions.line_regions import line_regions
+from reluscope_plugins.regions.network_cutter import NetworkCutter
 from reluscope_plugins.regions.plane_regions import SQUARE, plane_regions
 
+
+def loaded(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+polygons, walk = loaded("rational_polygons"), loaded("rational_walk")
 MARGIN = 1e-7
 
 
@@ -297,6 +315,120 @@ def test_other_networks(name: str, seed: int) -> None:
     assert {row.tobytes() for row in seen} <= listed
 
 
+def coarse_layers(generator: np.random.Generator, kind: str, tenths: bool) -> tuple[list, list]:
+    """Layers of small integers, or of as many tenths, whose sums are no longer exact in float64; and in rationals."""
+    exact: list = []
+    rounded: list = []
+
+    def linear(width: int, units: int) -> tuple[tuple, tuple]:
+        weight = generator.integers(-2, 3, (units, width)).tolist()
+        bias = (generator.integers(-2, 3, units) * int(generator.integers(2))).tolist()
+        scale = 10 if tenths else 1
+        rational = ([[Fraction(w, scale) for w in row] for row in weight], [Fraction(b, scale) for b in bias])
+        return ("linear", *rational), (
+            "linear",
+            [[w / scale for w in row] for row in weight],
+            [b / scale for b in bias],
+        )
+
+    def add(width: int, units: int) -> None:
+        for layers, layer in zip((exact, rounded), linear(width, units), strict=True):
+            layers.append(layer)
+
+    width = 2
+    for _ in range(int(generator.integers(1, 3))):
+        units = int(generator.integers(1, 5))
+        add(width, units)
+        width = units
+        if kind != "pool":
+            for layers in (exact, rounded):
+                layers.append(("relu",))
+        if kind == "residual":
+            for layers, layer in zip((exact, rounded), linear(width, width), strict=True):
+                layers.append(("residual", [layer, ("relu",)]))
+        elif kind != "dense":
+            size, stride = int(generator.integers(1, width + 1)), int(generator.integers(1, 3))
+            width = (width - size) // stride + 1
+            for layers in (exact, rounded):
+                layers.append(("pool", size, stride))
+            if kind == "pool":
+                add(width, width)
+                for layers in (exact, rounded):
+                    layers.append(("relu",))
+    add(width, 1)
+    return exact, rounded
+
+
+def states_as_they_come(found: xr.Dataset, model: nn.Module, layers: list) -> np.ndarray:
+    """States of all units, and of windows the winners' places, in the order of the layers, `(region, unit)`."""
+    seen = observe(model, torch.zeros(1, 2, dtype=torch.float64))
+    patterns, begin, by_site = found["region_pattern"].values, 0, {}
+    for name in (*seen.sites, *seen.pools):
+        end = begin + seen.packed[name].numel()
+        rows = torch.from_numpy(patterns[:, begin:end].copy()).reshape(-1, seen.packed[name].shape[1])
+        by_site[name] = unpack(rows, seen.site[name].units, bits=seen.site[name].bits).reshape(len(patterns), -1)
+        begin = end
+    flat = [layer for outer in layers for layer in (outer[1] if outer[0] == "residual" else [outer])]
+    parts, sites, pools = [], iter(seen.sites), iter(seen.pools)
+    for kind, *rest in flat:
+        if kind == "relu":
+            parts.append(by_site[next(sites)].numpy().astype(int))
+        elif kind == "pool":
+            winner = by_site[next(pools)].numpy()
+            parts.append(winner - rest[1] * np.arange(winner.shape[1]))
+    return np.concatenate(parts, 1)
+
+
+@pytest.mark.parametrize("tenths", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "residual", "pool after ReLU", "pool"])
+@settings(max_examples=25)
+@given(seed=st.integers(0, 100_000))
+def test_patterns_and_areas_are_those_of_rational_numbers(kind: str, tenths: bool, seed: int) -> None:
+    """Equal rows, units that are zero on whole regions, places that win together, cuts that coincide."""
+    exact, rounded = coarse_layers(np.random.default_rng(seed), kind, tenths)
+    model = walk.Described(rounded)
+    found = plane_regions(model)
+    cells = polygons.cells([(Fraction(int(x)), Fraction(int(y))) for x, y in SQUARE], exact)
+    expected = {pattern: float(polygons.area(polygon)) for polygon, _, pattern in cells}
+    assert len(expected) == len(cells)
+    states = [tuple(row) for row in states_as_they_come(found, model, rounded).tolist()]
+    assert len(set(states)) == len(states)
+    areas = dict(zip(states, found["region_area"].values.tolist(), strict=True))
+    assert areas == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_unit_that_is_zero_but_for_rounding_is_inactive_in_any_network() -> None:
+    """0.1 + 0.2 - 0.3 of the same positive unit, which is not zero in float64."""
+    ones, zeros = [[1.0, 0.0]] * 3, [0.0] * 3
+    layers = [("linear", ones, zeros), ("relu",), ("linear", [[0.1, 0.2, -0.3]], [0.0]), ("relu",)]
+    model = walk.Described(layers)
+    assert float(model(torch.tensor([[1.0, 0.0]], dtype=torch.float64))) > 0
+    network = Hidden(model)
+    states = states_as_they_come(plane_regions(network), network, layers)
+    assert sorted(map(tuple, states.tolist())) == [(0, 0, 0, 0), (1, 1, 1, 0)]
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_a_wrong_pattern_is_found(monkeypatch: pytest.MonkeyPatch, hide: bool) -> None:
+    """Areas, Euler's formula and continuity are as they should be; one bit of the greatest region is not."""
+    cutter: Any = NetworkCutter if hide else DenseCutter
+    right = cutter.finish
+
+    def wrong(self: Any, subdivision: Any) -> tuple[np.ndarray, np.ndarray]:
+        maps, patterns = right(self, subdivision)
+        patterns[subdivision.areas().argmax(), 0] ^= 4
+        return maps, patterns
+
+    model = dense((2, 5, 4, 1), 3)
+    network = Hidden(model) if hide else model
+    plane_regions(network)
+    monkeypatch.setattr(cutter, "finish", wrong)
+    with pytest.raises(
+        ObservationError, match=r"unit 2 of site '(model\.)?1#0' is not in the state that region \d+ has"
+    ):
+        plane_regions(network)
+
+
 class Greatest(nn.Module):
     """Two channels: the greatest of x, 0 and 1/2, and of x, 0 and -5: their cuts along x = 0 and x = 1/2 coincide."""
 
@@ -311,6 +443,10 @@ def test_cuts_that_coincide_are_walls_where_any_of_them_is() -> None:
     found = plane_regions(Greatest())
     areas = dict(zip(found["region_slope"].values[:, 0, 0].round(9), found["region_area"].values, strict=True))
     assert areas == {0.0: pytest.approx(2.0), 1.0: pytest.approx(1.0), 2.0: pytest.approx(1.0)}
+    # each bears the window whose winner changes there
+    at = found["vertex_position"].values[found["edge_vertices"].values].mean(1)[:, 0].round(9)
+    inner = found["edge_site"].values >= 0
+    assert dict(zip(at[inner], found["edge_unit"].values[inner], strict=True)) == {0.0: 1, 0.5: 0}
 
 
 @pytest.mark.parametrize("seed", [3, 6, 8, 18, 22])
