@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reluscope.errors import NotFiniteError, QuantizationError
+from reluscope.held_counts import HeldCounts
 
 DRAWS = ("pass", "product", "held")
 """When weights are drawn: once a call of the layer, for each multiplication, or once and for all."""
@@ -47,46 +48,6 @@ class Arithmetic:
             return self.generator
         seed = int(torch.randint(2**63 - 1, (), generator=self.generator))
         return torch.Generator(device).manual_seed(seed)
-
-
-class HeldCounts:
-    """Counts of successes that a layer keeps from call to call.
-
-    Attributes:
-        counts: Successes of each weight, in the smallest integer type; None before the first call.
-        samples: Of how many draws.
-        mark: Tells whether the weight is still that which was drawn.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Tensor | None = None
-        self.samples = 0
-        self.mark = 0
-
-    def draw(self, system: Any, encoded: Any, value: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-        """Draw what is missing, and return the mean of all draws.
-
-        Args:
-            system: The number system.
-            encoded: The weight.
-            value: The weight as a tensor.
-            samples: How many draws in all; fewer than before start anew, and so does another weight.
-            generator: Where draws come from.
-
-        Returns:
-            The drawn weight.
-        """
-        mark = _mark(value)
-        if self.counts is not None and (samples < self.samples or mark != self.mark):
-            self.counts, self.samples = None, 0
-        if samples > self.samples:
-            counts = system.counts(encoded, samples - self.samples, generator).to(_smallest(samples))
-            if self.counts is not None:
-                counts += self.counts.to(counts)
-            self.counts, self.samples, self.mark = counts, samples, mark
-        assert self.counts is not None
-        drawn: Tensor = system.from_counts(encoded, self.counts.to(value.device), samples)
-        return drawn
 
 
 class LayerWeights:
@@ -280,16 +241,3 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0], None
-
-
-def _smallest(samples: int) -> torch.dtype:
-    kinds = (torch.uint8, torch.int16, torch.int32)
-    return next((kind for kind in kinds if samples <= torch.iinfo(kind).max), torch.int64)
-
-
-def _mark(value: Tensor) -> int:
-    # Sum of the bits times odd numbers, modulo 2^64: any one weight that changes changes it, and so does a swap.
-    words = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.element_size()]
-    bits = value.contiguous().view(words).flatten().to(torch.int64)
-    odd = torch.arange(1, 2 * bits.numel(), 2, device=bits.device)
-    return int((bits * odd).sum())
