@@ -11,7 +11,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from reluscope_plugins.regions.sign_words import changes, signs, zeros
+
 OUTSIDE = -1
+_ONE = np.uint64(1)
 
 
 @numba.njit(cache=True)
@@ -19,38 +22,6 @@ def _longer(array, size):  # type: ignore[no-untyped-def]
     longer = np.empty((size, *array.shape[1:]), array.dtype)
     longer[: len(array)] = array
     return longer
-
-
-@numba.njit(cache=True)
-def _sign(value, tolerance):  # type: ignore[no-untyped-def]
-    return 1 if value > tolerance else (-1 if value < -tolerance else 0)
-
-
-@numba.njit(cache=True, error_model="numpy", fastmath={"reassoc"})
-def _changes(one, other, tolerance, begin, found):  # type: ignore[no-untyped-def]
-    # The functions from `begin` on that change their sign between two vertices.
-    count = 0
-    for function in range(begin, len(one)):
-        if one[function] * other[function] < 0.0:
-            found[count] = function
-            count += 1
-    kept = 0
-    for number in range(count):
-        function = found[number]
-        if abs(one[function]) > tolerance[function] and abs(other[function]) > tolerance[function]:
-            found[kept] = function
-            kept += 1
-    return kept
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _zeros(row, tolerance, begin, found):  # type: ignore[no-untyped-def]
-    count = 0
-    for function in range(begin, len(row)):
-        if abs(row[function]) <= tolerance[function]:
-            found[count] = function
-            count += 1
-    return count
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -86,24 +57,33 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
     # lists of edges that a function cuts, and of vertices that it passes through, by function
     cut_head, zero_head = np.full(functions, -1, np.int64), np.full(functions, -1, np.int64)
     cut_item, cut_next, cuts = np.empty(1024, np.int64), np.empty(1024, np.int64), 0
-    zero_item, zero_next, zeros = np.empty(256, np.int64), np.empty(256, np.int64), 0
+    zero_item, zero_next, zero_count = np.empty(256, np.int64), np.empty(256, np.int64), 0
+
+    # signs of the functions at the vertices, 64 a word
+    words = (functions + 63) >> 6
+    below, above = np.empty((vertices, words), np.uint64), np.empty((vertices, words), np.uint64)
+    flags = np.zeros((2, 64 * words), np.uint8)
+    flags[1, functions:] = 1
+    for vertex in range(vertices):
+        signs(values[vertex], tolerance, flags, below[vertex], above[vertex])
 
     found = np.empty(functions, np.int64)
     for vertex in range(vertices):
-        for later in found[: _zeros(values[vertex], tolerance, 0, found)]:
-            if zeros == len(zero_item):
-                zero_item, zero_next = _longer(zero_item, 2 * zeros), _longer(zero_next, 2 * zeros)
-            zero_item[zeros], zero_next[zeros], zero_head[later] = vertex, zero_head[later], zeros
-            zeros += 1
+        for later in found[: zeros(below, above, vertex, 0, found)]:
+            if zero_count == len(zero_item):
+                zero_item, zero_next = _longer(zero_item, 2 * zero_count), _longer(zero_next, 2 * zero_count)
+            zero_item[zero_count], zero_next[zero_count], zero_head[later] = vertex, zero_head[later], zero_count
+            zero_count += 1
     for edge in range(edges):
         one, other = origin[2 * edge], origin[2 * edge + 1]
-        for later in found[: _changes(values[one], values[other], tolerance, 0, found)]:
+        for later in found[: changes(below, above, one, other, 0, found)]:
             if cuts == len(cut_item):
                 cut_item, cut_next = _longer(cut_item, 2 * cuts), _longer(cut_next, 2 * cuts)
             cut_item[cuts], cut_next[cuts], cut_head[later] = edge, cut_head[later], cuts
             cuts += 1
 
     for function in range(functions):
+        word, place = function >> 6, np.uint64(function & 63)
         slack = tolerance[function]
         count = 0
         entry = cut_head[function]
@@ -118,6 +98,7 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
             if vertices == len(points):
                 points, values = _longer(points, 2 * vertices), _longer(values, 2 * vertices)
                 leaving = _longer(leaving, 2 * vertices)
+                below, above = _longer(below, 2 * vertices), _longer(above, 2 * vertices)
             if edges + 1 >= len(maker):
                 size = 2 * (edges + 1)
                 maker = _longer(maker, size)
@@ -129,6 +110,7 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
             points[new] = points[one] + share * (points[other] - points[one])
             _between(values[one], values[other], share, values[new])
             values[new, function] = 0.0
+            signs(values[new], tolerance, flags, below[new], above[new])
             # edge: one to new; half: new to other
             ahead, behind = 2 * half, 2 * half + 1
             maker[half] = maker[edge]
@@ -147,12 +129,12 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
                         touched = _longer(touched, 2 * count)
                     touched[count] = side
                     count += 1
-            for later in found[: _zeros(values[new], tolerance, function + 1, found)]:
-                if zeros == len(zero_item):
-                    zero_item, zero_next = _longer(zero_item, 2 * zeros), _longer(zero_next, 2 * zeros)
-                zero_item[zeros], zero_next[zeros], zero_head[later] = new, zero_head[later], zeros
-                zeros += 1
-            for later in found[: _changes(values[new], values[other], tolerance, function + 1, found)]:
+            for later in found[: zeros(below, above, new, function + 1, found)]:
+                if zero_count == len(zero_item):
+                    zero_item, zero_next = _longer(zero_item, 2 * zero_count), _longer(zero_next, 2 * zero_count)
+                zero_item[zero_count], zero_next[zero_count], zero_head[later] = new, zero_head[later], zero_count
+                zero_count += 1
+            for later in found[: changes(below, above, new, other, function + 1, found)]:
                 if cuts == len(cut_item):
                     cut_item, cut_next = _longer(cut_item, 2 * cuts), _longer(cut_next, 2 * cuts)
                 cut_item[cuts], cut_next[cuts], cut_head[later] = half, cut_head[later], cuts
@@ -178,13 +160,13 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
         for number in range(count):
             side = touched[number]
             # around the face: the last zero before the sign turns negative, and before it turns positive
-            falls, rises, seen, zero = -1, -1, 0, -1
+            falls, rises, seen, zero = -1, -1, np.int64(0), -1
             current = start[side]
             begun = current
             rounds = 0
             while rounds < 2:
-                value = values[origin[current], function]
-                sign = _sign(value, slack)
+                vertex = origin[current]
+                sign = np.int64((above[vertex, word] >> place) & _ONE) - np.int64((below[vertex, word] >> place) & _ONE)
                 if sign == 0:
                     zero = current
                 else:
@@ -230,7 +212,7 @@ def cut(points, origin, following, before, face, start, leaving, maker, values, 
                 if current == behind:
                     break
             one, other = origin[ahead], origin[behind]
-            for later in found[: _changes(values[one], values[other], tolerance, function + 1, found)]:
+            for later in found[: changes(below, above, one, other, function + 1, found)]:
                 if cuts == len(cut_item):
                     cut_item, cut_next = _longer(cut_item, 2 * cuts), _longer(cut_next, 2 * cuts)
                 cut_item[cuts], cut_next[cuts], cut_head[later] = chord, cut_head[later], cuts
@@ -273,3 +255,29 @@ def around(origin, following, start):  # type: ignore[no-untyped-def]
             if current == start[face]:
                 break
     return vertices[:total], counts
+
+
+@numba.njit(cache=True)
+def middles(points, origin, following, start):  # type: ignore[no-untyped-def]
+    """Average the corners of each face.
+
+    Args:
+        points: As in `Subdivision`, like the next three.
+        origin: Likewise.
+        following: Likewise.
+        start: Likewise.
+
+    Returns:
+        `(face, 2)`.
+    """
+    centres = np.empty((len(start), 2))
+    for face in range(len(start)):
+        x, y, count = 0.0, 0.0, 0
+        current = start[face]
+        while True:
+            x, y, count = x + points[origin[current], 0], y + points[origin[current], 1], count + 1
+            current = following[current]
+            if current == start[face]:
+                break
+        centres[face, 0], centres[face, 1] = x / count, y / count
+    return centres

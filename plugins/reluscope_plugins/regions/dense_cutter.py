@@ -30,6 +30,8 @@ _NUMBERS = 2**22
 """Values of functions at vertices that are held at once."""
 _FUNCTIONS = 64
 """But no fewer functions than that: each part walks over all edges once."""
+_MAPS = 2**28
+"""Numbers of the last layer's maps that are held at once."""
 _STEPS = 64
 """Maps are carried on from face to face no further than this, so that their rounding errors do not add up."""
 
@@ -74,29 +76,26 @@ class DenseCutter:
             units, faces, is_last = len(self._weights[number]), len(subdivision.start), site == self._sites[-1]
             chain = chains(subdivision.face, subdivision.following, subdivision.start, self._parent, self._bits, _STEPS)
             # the last layer's maps are wanted once only, so they are held in part
-            maps = np.empty((faces, 3, 0 if is_last else units))
-            if is_last:
-                self._outputs = np.zeros((faces, 3, len(self._biases[-1])))
-            else:
-                self._extend(number, chain, maps, 0)
-            parent, bits, begin = np.arange(faces), np.zeros((faces, row_bytes(units)), np.uint8), 0
-            while begin < units:
-                size = max(_FUNCTIONS, _NUMBERS // len(subdivision.points) // 8 * 8)
-                end = min(units, begin + size)
+            held = max(_FUNCTIONS, _MAPS // (3 * faces) // 8 * 8) if is_last else units
+            self._outputs = np.zeros((faces, 3, len(self._biases[-1])))
+            parent, bits = np.arange(faces), np.zeros((faces, row_bytes(units)), np.uint8)
+            for first in range(0, units, held):
+                maps = self._extended(number, chain, slice(first, min(units, first + held)))
+                width, begin = maps.shape[2], 0
+                while begin < width:
+                    size = max(_FUNCTIONS, _NUMBERS // len(subdivision.points) // 8 * 8)
+                    end = min(width, begin + size)
+                    at_vertices = parent[subdivision.face_of_vertices()]
+                    values = _values(maps, at_vertices, subdivision.points, begin, end)
+                    tolerance = RELATIVE * np.maximum(values.max(0), -values.min(0))
+                    came = subdivision.cut(values, tolerance)
+                    parent, bits, self._outputs = parent[came], bits[came], self._outputs[came]
+                    some = bits[:, (first + begin) // 8 : -(-(first + end) // 8)]
+                    _positive(maps, parent, subdivision.centres(), begin, tolerance, some)
+                    begin = end
                 if is_last:
-                    maps = np.empty((faces, 3, end - begin))
-                    self._extend(number, chain, maps, begin)
-                here = 0 if is_last else begin
-                values = _values(maps, parent[subdivision.face_of_vertices()], subdivision.points, here, end - begin)
-                tolerance = RELATIVE * np.maximum(values.max(0), -values.min(0))
-                came = subdivision.cut(values, tolerance)
-                parent, bits = parent[came], bits[came]
-                some = bits[:, begin // 8 : -(-end // 8)]
-                _positive(maps, parent, subdivision.centres(), here, tolerance, some)
-                if is_last:
-                    self._outputs = self._outputs[came]
-                    self._add(maps, parent, some, self._weights[-1][:, begin:end])
-                begin = end
+                    some = bits[:, first // 8 : -(-(first + width) // 8)]
+                    self._add(maps, parent, some, self._weights[-1][:, first : first + width])
             self._patterns = [*(pattern[parent] for pattern in self._patterns), bits]
             self._old, self._parent, self._bits = maps, parent, bits
             yield site, np.arange(units)
@@ -113,16 +112,15 @@ class DenseCutter:
         self._outputs[:, 2] += self._biases[-1]
         return self._outputs, np.concatenate(self._patterns, axis=1)
 
-    def _extend(self, number: int, chain: tuple[Integers, ...], maps: Floats, begin: int) -> None:
-        # the maps of a layer's functions from `begin` on, as many as there is room for
-        functions = slice(begin, begin + maps.shape[2])
+    def _extended(self, number: int, chain: tuple[Integers, ...], functions: slice) -> Floats:
+        # the maps of some of a layer's functions
         order, neighbour, changed, ends = chain
         weight = np.ascontiguousarray(self._weights[number][functions].T)
-        width = len(weight)
-        units = np.unpackbits(np.bitwise_or.reduce(self._bits, 0), bitorder="little")[:width].nonzero()[0]
-        first = order[neighbour[order] < 0]
-        for some in _batches(len(first)):
-            here = first[some]
+        maps = np.empty((len(order), 3, weight.shape[1]))
+        units = np.unpackbits(np.bitwise_or.reduce(self._bits, 0), bitorder="little")[: len(weight)].nonzero()[0]
+        begins = order[neighbour[order] < 0]
+        for some in _batches(len(begins)):
+            here = begins[some]
             product = _product(self._old, self._parent[here], self._bits[here], units, weight[units])
             product[:, 2] += self._biases[number][functions]
             maps[here] = product
@@ -132,6 +130,7 @@ class DenseCutter:
             return follow(*known, maps, part.start, part.stop) is None
 
         shared_out(maps.shape[2], work, maps.nbytes)
+        return maps
 
     def _add(self, maps: Floats, parent: Integers, bits: Bits, weight: Floats) -> None:
         units = np.arange(weight.shape[1])
@@ -155,8 +154,8 @@ def _product(maps: Floats, parent: Integers, bits: Bits, units: Integers, weight
     return product.numpy().reshape(len(parent), 3, -1)
 
 
-def _values(maps: Floats, face: Integers, points: Floats, begin: int, count: int) -> Floats:
-    values = np.empty((len(points), count))
+def _values(maps: Floats, face: Integers, points: Floats, begin: int, end: int) -> Floats:
+    values = np.empty((len(points), end - begin))
 
     def work(rows: slice) -> bool:
         return affine_values(maps, face[rows], points[rows], begin, values[rows]) is None

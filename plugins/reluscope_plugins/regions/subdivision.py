@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reluscope_plugins.regions.cutting import around, cut
+from reluscope_plugins.regions.cutting import around, cut, middles
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -152,10 +152,7 @@ class Subdivision:
         Returns:
             `(face, 2)`.
         """
-        inside = self.face != OUTSIDE
-        face, corner = self.face[inside], self.points[self.origin[inside]]
-        count = np.bincount(face, minlength=len(self.start))
-        return np.stack([np.bincount(face, corner[:, axis], len(self.start)) / count for axis in (0, 1)], 1)
+        return middles(self.points, self.origin, self.following, self.start)
 
     def polygons(self) -> tuple[Integers, Integers]:
         """Return the corners of each face.
