@@ -224,8 +224,8 @@ def count_dtype(samples: int) -> torch.dtype:
 def counts_by_comparison(probability: torch.Tensor, samples: int, seed: int) -> torch.Tensor:
     """Draw numbers of successes where no compiled loop runs: on other devices than the processor.
 
-    Each sample compares each probability with a uniform random number of torch, which has 24 bits in float32 and 53 in
-    float64. So this is exact too for the probability that is a float's mantissa, 23 bits or 52.
+    Each sample compares each probability with a random integer of 31 bits, of 63 for float64. So this is exact too for
+    the probability that is a float's mantissa, 23 digits or 52.
 
     Args:
         probability: float32 or float64, any shape.
@@ -236,8 +236,12 @@ def counts_by_comparison(probability: torch.Tensor, samples: int, seed: int) -> 
         Integers in the shape of the probability.
     """
     generator = torch.Generator(probability.device).manual_seed(seed)
-    counts = torch.zeros_like(probability, dtype=count_dtype(samples))
-    uniform = torch.empty_like(probability)
+    bits, dtype = (31, torch.int32) if probability.dtype == torch.float32 else (63, torch.int64)
+    most = torch.iinfo(dtype).max  # a probability of 1 falls short of it by 2^-63
+    threshold = torch.where(probability < 1, probability.double() * 2.0**bits, 0.0).to(dtype)
+    threshold = torch.where(probability < 1, threshold, most)
+    counts = torch.zeros_like(threshold, dtype=count_dtype(samples))
+    drawn = torch.empty_like(threshold)
     for _ in range(samples):
-        counts += uniform.uniform_(generator=generator) < probability
+        counts += drawn.random_(generator=generator) < threshold
     return counts

@@ -86,7 +86,7 @@ def test_the_other_devices_draws() -> None:
 
 
 def test_comparison_is_exact() -> None:
-    """torch's uniform numbers are multiples of 2^-24: of 2^27 of them, those below 2^-23 are Binomial(2^27, 2^-23)."""
+    """The least probability of a float32: 2^27 samples of 2^-23 are Poisson(16) but for 2^-23."""
     hits = int(counts_by_comparison(torch.full((1 << 21,), 2.0**-23), 64, seed=3).sum())
     assert min(stats.poisson.cdf(hits, 16), stats.poisson.sf(hits - 1, 16)) > ERROR / CASES
 
