@@ -59,8 +59,9 @@ def _smallest(samples: int) -> torch.dtype:
 def _mark(value: Tensor) -> int:
     # Sum of the bits times odd numbers, modulo 2^64: any one weight that changes changes it, and so does a swap.
     words = {2: torch.int16, 4: torch.int32, 8: torch.int64}[value.element_size()]
-    total, first = 0, 1
-    for bits in value.contiguous().view(words).flatten().split(_PART):
-        odd = torch.arange(first, first + 2 * bits.numel(), 2, device=bits.device)
-        total, first = total + int(odd.mul_(bits).sum()), first + 2 * bits.numel()
+    bits, total = value.contiguous().view(words).flatten(), 0
+    for first in range(0, len(bits), _PART):
+        part = bits[first : first + _PART]
+        odd = torch.arange(2 * first + 1, 2 * (first + len(part)) + 1, 2, device=bits.device)
+        total += int(odd.mul_(part).sum())
     return total % 2**64

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reluscope.errors import NotFiniteError, QuantizationError
-from reluscope.held_counts import HeldCounts
+from reluscope.held_counts import HeldCounts as HeldCounts
 
 DRAWS = ("pass", "product", "held")
 """When weights are drawn: once a call of the layer, for each multiplication, or once and for all."""

@@ -138,10 +138,13 @@ def test_quantised_networks_are_observed_and_measured(draws: str) -> None:
     assert [type(module).__name__ for module in network][:2] == ["QuantizedConv2d", "FoldedBatchNorm2d"]
 
 
-def test_sequences_keep_their_channels_when_observed() -> None:
+@pytest.mark.parametrize("exact_products", [0, 1 << 20])
+def test_sequences_keep_their_channels_when_observed(exact_products: int) -> None:
     network = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU()).eval()
-    rs.quantize_(network, "psb", draws="product", lab=LAB)
-    assert rs.observe(network, torch.randn(2, 1, 9)).pattern["1#0"].shape == (14, 4)
+    rs.quantize_(network, "psb", draws="product", exact_products=exact_products, lab=LAB)
+    observation = rs.observe(network, torch.randn(2, 1, 9))
+    assert observation.sites == ("1#0",)
+    assert observation.pattern["1#0"].shape == (14, 4)
 
 
 def test_the_affine_map_of_held_weights_is_that_of_the_drawn_network() -> None:
