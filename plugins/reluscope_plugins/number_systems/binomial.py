@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,8 +76,8 @@ def bit_count(word: Any) -> Any:
 def successes(code: np.uint64, samples: np.uint64, seed: np.uint64, place: int) -> Any:
     """Draw the number of successes of one weight.
 
-    A word is begun where the bits of the last do not do, and at each of the first digits: as long as halving the
-    samples as often leaves more than eight.
+    Each of the first digits takes words of its own, with numbers from 2^16 times the digit's on: as long as halving the
+    samples as often leaves more than eight. After that a word serves until its bits do not do.
 
     Args:
         code: The probability times 2^64.
@@ -89,16 +90,19 @@ def successes(code: np.uint64, samples: np.uint64, seed: np.uint64, place: int) 
     """
     one, whole = np.uint64(1), np.uint64(64)
     count, undecided, fresh = np.uint64(0), samples, samples
-    word, left, number = np.uint64(0), np.uint64(0), 0
+    word, left, digit, number = np.uint64(0), np.uint64(0), 0, 0
     while undecided > 0 and code != 0:
+        if fresh > HALF_A_WORD:
+            left, number = np.uint64(0), digit << 16
+            fresh = (fresh + one) // np.uint64(2)
+            digit += 1
         zeros, words, due = np.uint64(0), np.int64(undecided // whole), undecided % whole
         for further in range(words):
             zeros += bit_count(random_word(seed, place, number + further))
         number += words
-        if due > left or (due > 0 and fresh > HALF_A_WORD):
+        if due > left:
             word, left = random_word(seed, place, number), whole
             number += 1
-        fresh = (fresh + one) // np.uint64(2)
         zeros += bit_count(word & ((one << due) - one))
         word >>= due
         left -= due
@@ -122,39 +126,43 @@ def fill_counts(codes: Array, samples: int, seed: np.uint64, first: int, out: Ar
         first: The place of the first weight.
         out: uint64 `(weight,)`, overwritten.
     """
-    one, size = np.uint64(1), len(codes)
-    if samples > 64:
-        for place in range(size):
-            out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
-        return
-    digits, undecided = codes.copy(), np.full(size, np.uint64(samples))
+    one, size, flag = np.uint64(1), len(codes), np.uint64(1 << 63)
+    digits, undecided, zeros = codes.copy(), np.full(size, np.uint64(samples)), np.empty(size, np.uint64)
     out[:] = 0
-    words = 0
-    while samples > ONE_WORD << words:
+    number = 0
+    while samples > ONE_WORD << number:
+        mean = samples / 2**number
+        words = int(min(samples, mean + 6 * math.sqrt(mean)) + 63) // 64
+        zeros[:] = 0
+        for further in range(words):
+            begin = np.int64(64 * further)
+            for place in range(size):
+                due = np.uint64(min(max(np.int64(undecided[place]) - begin, 0), 64))
+                half = due >> one  # no shift by 64
+                word = random_word(seed, first + place, (number << 16) + further)
+                zeros[place] += bit_count(word & (((one << half) << (due - half)) - one))
         for place in range(size):
-            waiting = undecided[place]
-            half = waiting >> one  # no shift by 64
-            zeros = bit_count(random_word(seed, first + place, words) & (((one << half) << (waiting - half)) - one))
-            digit = digits[place] >> np.uint64(63)
-            out[place] += zeros * digit
-            undecided[place] = waiting - zeros if digit else zeros
+            waiting, digit = undecided[place], digits[place] >> np.uint64(63)
+            out[place] |= flag if waiting > 64 * words else np.uint64(0)
+            out[place] += zeros[place] * digit
+            undecided[place] = waiting - zeros[place] if digit else zeros[place]
             digits[place] <<= one
-        words += 1
+        number += 1
     for place in range(size):
-        code, word = digits[place], random_word(seed, first + place, words)
+        code, word = digits[place], random_word(seed, first + place, number << 16)
         count, waiting, used = out[place], undecided[place], np.uint64(0)
         for _ in range(ROUNDS):
-            zeros = bit_count(word & ((one << waiting) - one))
+            found = bit_count(word & ((one << waiting) - one))
             word >>= waiting
             used += waiting
             digit = code >> np.uint64(63)
-            count += zeros * digit
-            waiting = waiting - zeros if digit else zeros
+            count += found * digit
+            waiting = waiting - found if digit else found
             code <<= one
-        unfinished = (waiting != 0 and code != 0) or used > 64
-        out[place] = np.uint64(1 << 63) if unfinished else count
+        unfinished = (waiting != 0 and code != 0) or used > 63
+        out[place] = flag if unfinished else count
     for place in range(size):
-        if out[place] >> np.uint64(63):
+        if out[place] & flag:
             out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
 
 

@@ -16,8 +16,8 @@ from reluscope_plugins.number_systems.binomial import (
 )
 from reluscope_plugins.number_systems.checks import whole_number
 
-MANY = 2**31 - 1
-"""The most samples: counts are at most int32."""
+MANY = 2**22
+"""The most samples, for which there are random words; single precision takes no more."""
 
 
 class CountedSystem:

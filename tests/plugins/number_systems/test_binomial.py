@@ -161,16 +161,17 @@ def test_against_a_plain_loop(samples: int) -> None:
         return value ^ (value >> 31)
 
     def draw(code: int, place: int) -> int:
-        count, undecided, number, left, bits, fresh = 0, samples, 0, 0, 0, samples
+        count, undecided, number, left, bits, fresh, digit = 0, samples, 0, 0, 0, samples, 0
         while undecided and code:
+            if fresh > 8:
+                number, left, fresh, digit = digit << 16, 0, (fresh + 1) // 2, digit + 1
             zeros = 0
             for _ in range(undecided // 64):
                 zeros += bin(word(place, number)).count("1")
                 number += 1
             due = undecided % 64
-            if due > left or (due and fresh > 8):
+            if due > left:
                 bits, left, number = word(place, number), 64, number + 1
-            fresh = (fresh + 1) // 2
             for _ in range(due):
                 zeros, bits, left = zeros + bits % 2, bits // 2, left - 1
             if code >> 63:
