@@ -9,19 +9,25 @@ faces and maps, 59 s for the second. Here all is in float64, with faces, adjacen
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from reluscope.lab import Lab
+from reluscope_plugins.patterns.plane import Plane
 from reluscope_plugins.regions.plane_regions import plane_regions
 
 CASES = [((64, 64), 2943, 0.1), ((128, 128, 128), 20714, 0.7), ((256, 256, 256), 79783, 4.0)]
 MEGABYTES = 500
+WIDTHS = [784, 512, 512, 512, 512, 512, 10]
+SLICE_SECONDS = 60.0
 
 
 def network(*hidden: int) -> nn.Sequential:
@@ -103,3 +109,55 @@ def test_linear_in_the_number_of_regions(capsys: pytest.CaptureFixture[str]) -> 
     with capsys.disabled():
         print(f"\n2-724-724-1: {', '.join(f'{int(n)} regions {s:.2f} s' for s, n in found)}; exponent {slope:.2f}")
     assert slope <= 1.15
+
+
+def mnist_slice(folder: str) -> tuple[nn.Module, Plane]:
+    """Train 784-512x5-10 for an epoch, and lay a plane through three test images.
+
+    Args:
+        folder: With the real data.
+
+    Returns:
+        The network, and the plane, with the images at (0, 0), (1, 0) and (0, 1).
+    """
+    lab = Lab()
+    x, y = lab.datasets["mnist"].load("train", Path(folder)).tensors
+    model = lab.architectures["mlp"].build(seed=0, widths=WIDTHS)
+    optimizer = torch.optim.Adam(model.parameters())
+    for batch in torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).split(128):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+        optimizer.step()
+    images, _ = lab.datasets["mnist"].load("test", Path(folder)).tensors
+    return model.eval(), Plane.through(*images[:3].double())
+
+
+def test_slice_through_three_images(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """In a process of its own, whose peak memory is told; the partition checks itself, or raises."""
+    folder = os.environ.get("RELUSCOPE_DATA")
+    if not folder:
+        pytest.skip("RELUSCOPE_DATA is not set: point it at the folder with the real data")
+    torch.save(mnist_slice(folder), tmp_path / "slice.pt")
+    code = (
+        "import re, pathlib, time, torch\n"
+        "from reluscope_plugins.regions.plane_regions import plane_regions\n"
+        f"model, plane = torch.load({str(tmp_path / 'slice.pt')!r}, weights_only=False)\n"
+        "plane_regions(model, plane, window=((0, 0), (0.05, 0), (0, 0.05)))  # compiles\n"
+        "began, worked = time.perf_counter(), time.process_time()\n"
+        "found = plane_regions(model, plane, window=((0, 0), (1, 0), (0, 1)))\n"
+        "seconds, worked = time.perf_counter() - began, time.process_time() - worked\n"
+        "peak = re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1]\n"
+        "print(seconds, worked, int(peak) / 2**20, *found.regions_so_far.values, float(found.region_area.sum()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, worked, peak, *counts, area = map(float, done.stdout.split())
+    with capsys.disabled():
+        print(
+            f"\n784-512x5-10, one epoch of MNIST, through three test images: {counts[-1]:,.0f} regions "
+            f"({', '.join(f'{count:,.0f}' for count in counts)} layer by layer) in {seconds:.1f} s "
+            f"(at most {SLICE_SECONDS:.0f}), {worked:.1f} s of processor time, {torch.get_num_threads()} threads, "
+            f"{peak:.1f} GiB at the peak"
+        )
+    assert area == pytest.approx(0.5, rel=1e-9)
+    assert sorted(counts) == counts
+    assert seconds <= SLICE_SECONDS

@@ -30,7 +30,7 @@ _NUMBERS = 2**22
 """Values of functions at vertices that are held at once."""
 _FUNCTIONS = 64
 """But no fewer functions than that: each part walks over all edges once."""
-_MAPS = 2**28
+_MAPS = 2**27
 """Numbers of the last layer's maps that are held at once."""
 _STEPS = 64
 """Maps are carried on from face to face no further than this, so that their rounding errors do not add up."""
