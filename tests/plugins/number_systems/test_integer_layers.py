@@ -76,10 +76,10 @@ EXPONENTS = {"usual": (-8, 3), "wide": (-60, 40), "very small": (-1074, -20), "v
 
 @st.composite
 def linear_cases(draw: st.DrawFn, exponents: str | None = None) -> Case:
-    rows, inputs, outputs = draw(st.integers(0, 3)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    rows, inputs, outputs = draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
     samples = 2 ** draw(st.integers(0, 5))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    low, high = EXPONENTS[exponents or draw(st.sampled_from(sorted(EXPONENTS)))]
+    low, high = EXPONENTS[exponents or draw(st.sampled_from(["usual", "usual", "usual", *EXPONENTS]))]
     most = SIZES[draw(st.sampled_from(sorted(SIZES)))]
     own = draw(st.booleans())
     x = generator.integers(-most - 1, most + 1, (rows, inputs))
@@ -111,6 +111,12 @@ def test_linear_equals_plain_integers(case: Case) -> None:
         )
         got = (found.values, found.accumulators, found.overflows, found.saturated)
         assert Reference(*(each[row, output].item() for each in got)) == expected
+
+
+def test_no_rows_at_all() -> None:
+    case = one_output([1, 2], [0, 0])
+    for simulated in (False, True):
+        assert integer_linear(case.x[:0], *case[1:], simulated=simulated).values.shape == (0, 1)
 
 
 def check_same(integer: Outputs, simulated: Outputs) -> None:
@@ -157,6 +163,14 @@ def test_bits_that_a_left_shift_loses_are_counted_for_each_sample() -> None:
     integer, simulated = integer_linear(*case), integer_linear(*case, simulated=True)
     check_same(integer, simulated)
     assert integer.overflows.item() == 4 + 2  # four shifts of 3 by 40; of four times -2^31 each second addition
+    assert simulated.overflows.item()
+
+
+def test_bits_lost_by_shifts_that_cancel_are_flagged_in_both() -> None:
+    case = one_output([5, 5], [40, 40], signs=[1, -1])
+    integer, simulated = integer_linear(*case), integer_linear(*case, simulated=True)
+    check_same(integer, simulated)
+    assert integer.overflows.item() == 2
     assert simulated.overflows.item()
 
 

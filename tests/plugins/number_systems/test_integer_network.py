@@ -125,6 +125,7 @@ def every_module() -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.AvgPool2d((2, 1), padding=(1, 0)),
         nn.Conv2d(4, 6, 2, padding="valid"),
+        nn.MaxPool2d(2, stride=1, padding=1, dilation=2),
         nn.AvgPool2d(2),
         nn.AdaptiveAvgPool2d((1, 1)),
         nn.Flatten(),
