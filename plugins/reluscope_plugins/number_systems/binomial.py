@@ -90,7 +90,8 @@ def successes(code: np.uint64, samples: np.uint64, seed: np.uint64, place: int) 
     """
     one, whole = np.uint64(1), np.uint64(64)
     count, undecided, fresh = np.uint64(0), samples, samples
-    word, left, digit, number = np.uint64(0), np.uint64(0), 0, 0
+    word, left, digit = np.uint64(0), np.uint64(0), 0
+    number: Any = 0
     while undecided > 0 and code != 0:
         if fresh > HALF_A_WORD:
             left, number = np.uint64(0), digit << 16
@@ -137,7 +138,8 @@ def fill_counts(codes: Array, samples: int, seed: np.uint64, first: int, out: Ar
         for further in range(words):
             begin = np.int64(64 * further)
             for place in range(size):
-                due = np.uint64(min(max(np.int64(undecided[place]) - begin, 0), 64))
+                behind: Any = np.int64(undecided[place]) - begin
+                due = np.uint64(min(max(behind, 0), 64))
                 half = due >> one  # no shift by 64
                 word = random_word(seed, first + place, (number << 16) + further)
                 zeros[place] += bit_count(word & (((one << half) << (due - half)) - one))
