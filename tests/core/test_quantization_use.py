@@ -158,6 +158,19 @@ def test_the_affine_map_of_held_weights_is_that_of_the_drawn_network() -> None:
     torch.testing.assert_close(weight, torch.einsum("oh,nh,hi->noi", drawn[1], active, drawn[0]))
 
 
+@pytest.mark.parametrize("name", LAB.number_systems)
+@pytest.mark.parametrize("draws", ["pass", "product", "held"])
+def test_every_system_runs(name: str, draws: str) -> None:
+    network, x = small_network(), images()
+    report = rs.quantize_(network, name, samples=4, draws=draws, prune=0.1, lab=LAB)
+    stochastic = network[0].quantization.arithmetic.system.stochastic
+    assert bool((report.samples > 0).any()) == stochastic
+    network.train()(x).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
+    first, second = network.eval()(x), network(x)
+    assert torch.equal(first, second) == (draws == "held" or not stochastic)
+
+
 class Watermark(TorchDispatchMode):
     """Follows how many bytes of tensors that were made within are alive."""
 
