@@ -123,6 +123,11 @@ def test_psb_with_few_codes_uses_no_more() -> None:
     assert len(values) > 20
 
 
+def test_psb_rounds_half_to_even_and_into_the_next_octave() -> None:
+    values = PSB(probability_bits=2).encode(torch.tensor([1.125, -1.375, 1.625, 1.875, 1.13])).value
+    assert values.tolist() == [1.0, -1.5, 1.5, 2.0, 1.25]
+
+
 def test_fixed16_against_fractions() -> None:
     weight = torch.cat([normal(300) * 40, torch.tensor([0.5, 1.5, 2.5, -0.5, -2.5]) / 256, torch.tensor([1e4, -1e4])])
     encoded = Fixed16().encode(weight)
