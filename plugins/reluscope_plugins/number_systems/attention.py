@@ -71,9 +71,10 @@ def attend(
     `refined_samples` and multiplies with the mean of all, at the positions of each layer that those pixels call for;
     at all others the layer's output of the first pass stays. What comes behind the last pooling is refined wholly.
 
-    With `carry="receptive"` these positions are all that a refined pixel depends on. Refined pixels then equal those of
-    a network at `refined_samples` throughout, and the others those of the first pass. With `"scaled"` the mask is
-    enlarged to each layer's size, which is cheaper, and lets refined pixels depend on rough ones.
+    With `carry="receptive"` these positions are all that a refined pixel depends on: refined pixels of the last feature
+    map equal those of a network at `refined_samples` throughout. Others get what is refined through shortcuts alone.
+    With `"scaled"` the mask is enlarged to each layer's size, which is cheaper, and lets refined pixels depend on rough
+    ones.
 
     Args:
         model: A network quantised by `reluscope.quantize_`, stochastic, that averages over all positions ahead of its

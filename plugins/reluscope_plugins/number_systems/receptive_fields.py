@@ -23,8 +23,8 @@ PIXELS = 16
 _SAME = frozenset(
     (
         "alpha_dropout batch_norm celu clamp dropout dropout1d dropout2d dropout3d elu feature_dropout gelu "
-        "hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish prelu relu relu6 rrelu selu sigmoid silu softplus softsign tanh "
-        "tanhshrink threshold"
+        "hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish prelu relu relu6 rrelu selu sigmoid silu "
+        "softplus softsign tanh tanhshrink threshold"
     ).split()
 )
 _PRODUCTS = frozenset("linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d".split())
