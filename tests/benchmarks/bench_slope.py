@@ -4,14 +4,14 @@ Run it with `make benchmarks`, or with `python tests/benchmarks/bench_slope.py`;
 images the 2-slope is less than 20 times as fast as the Jacobian of the batch by one call of
 `torch.autograd.functional.jacobian`, plus SVD, or where that ratio does not grow with the batch.
 
-Of n images that call takes 10 n backward passes through the whole batch, all but 10 of which are zeros by nine tenths
-and more; reluscope takes 10, and one to see that no image depends on another. So the ratio is about as great as the
-batch is, and doubles from 16 to 32 images. The call is timed on 16 and 32 images, in full, SVD included; on 256 it would take 64 times as long as on 32
-and give a Jacobian of 8 GB. Two more careful ways are printed, a loop over images and `vmap(jacrev)`. They take the
-same ten backward passes an image as reluscope does, so they cannot be far behind: those passes dominate, the SVD does
-not. What reluscope takes without the rows is the forward pass with recording, and the proof that the network is affine
-on a piece. Printed too is what there is to gain from another network of the same function: batch norm folded into the
-convolutions, and channels last.
+Of n images that call takes 10 n backward passes through the whole batch, of each of which one image's rows are not
+zero; reluscope takes 10, and one to see that no image depends on another. So the ratio is about as great as the batch
+is, and doubles from 16 to 32 images. The call is timed on these, in full, SVD included; on 256 it would take 64 times
+as long as on 32 and give a Jacobian of 8 GB. Two more careful ways are printed, a loop over images and `vmap(jacrev)`.
+They take the same ten backward passes an image as reluscope does, so they cannot be far behind: those passes dominate,
+the SVD does not. What reluscope takes without the rows is the forward pass with recording, and the proof that the
+network is affine on a piece. Printed too is what there is to gain from another network of the same function: batch norm
+folded into the convolutions, and channels last.
 
 All in one process on two threads, in turns; processor time counts, over which other work has less say than over wall
 time, which is printed beside it.
