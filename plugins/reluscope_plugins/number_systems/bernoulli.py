@@ -10,8 +10,8 @@ import torch
 
 from reluscope.kernels import compiled
 from reluscope_plugins.number_systems.binomial import Array
-from reluscope_plugins.number_systems.checks import finite_weight, whole_number
-from reluscope_plugins.number_systems.counted import MANY, CountedSystem
+from reluscope_plugins.number_systems.checks import finite_weight
+from reluscope_plugins.number_systems.counted import CountedSystem
 from reluscope_plugins.number_systems.scaled import shares
 
 
@@ -83,18 +83,7 @@ class Bernoulli(CountedSystem):
         magnitude = encoded.value.abs()
         return magnitude * (encoded.scale - magnitude) / samples
 
-    def from_counts(self, encoded: Shares, counts: torch.Tensor, samples: int) -> torch.Tensor:
-        """Return s a counts / n.
-
-        Args:
-            encoded: What `encode` returned.
-            counts: Integers from 0 to n, in the shape of the weight.
-            samples: n, at least 1.
-
-        Returns:
-            float32 or float64.
-        """
-        whole_number("samples", samples, 1, MANY)
+    def _formula(self, encoded: Shares, counts: torch.Tensor, samples: int) -> torch.Tensor:
         signed = encoded.value.double().sign() * encoded.scale.double()
         return (signed * (counts.double() / samples)).to(encoded.value.dtype)
 
@@ -117,6 +106,8 @@ def _codes(values: Array, scale: float, out: Array) -> None:
 
 @compiled
 def _weights(values: Array, counts: Array, samples: float, scale: float, out: Array) -> None:
+    shares = np.empty(len(values), np.float64)
     for place in range(len(values)):
-        share = np.float64(counts[place]) / samples
-        out[place] = np.sign(np.float64(values[place])) * scale * share
+        shares[place] = np.float64(counts[place]) / samples
+    for place in range(len(values)):
+        out[place] = np.sign(np.float64(values[place])) * scale * shares[place]

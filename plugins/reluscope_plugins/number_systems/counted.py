@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from reluscope_plugins.number_systems.binomial import (
+    BLOCK,
     Array,
     count_dtype,
     counts_by_comparison,
@@ -23,8 +25,8 @@ MANY = 2**22
 class CountedSystem:
     """A stochastic number system: of n samples of a weight, Binomial(n, p) are successes.
 
-    A subclass has `encode`, which returns what has a `value` and a `probability`, `variance`, `from_counts` and the two
-    compiled steps.
+    A subclass has `encode`, which returns what has a `value` and a `probability`, `variance`, the formula
+    of a draw, and the two compiled steps.
     """
 
     stochastic = True
@@ -82,7 +84,16 @@ class CountedSystem:
         Returns:
             float32 or float64.
         """
-        raise NotImplementedError
+        whole_number("samples", samples, 1, MANY)
+        value = encoded.value
+        if value.device.type != "cpu":
+            return self._formula(encoded, counts, samples)
+        out = torch.empty(value.shape, dtype=value.dtype)
+        values, successes, drawn, finish = _flat(value), _flat(counts), _flat(out), self._weights(encoded, samples)
+        for first in range(0, len(values), BLOCK):
+            block = slice(first, first + BLOCK)
+            finish(values[block], successes[block].astype(np.uint64), drawn[block])
+        return out
 
     def draw(self, encoded: Any, samples: int, generator: torch.Generator) -> torch.Tensor:
         """Draw the mean of some samples of each weight.
@@ -103,6 +114,10 @@ class CountedSystem:
         finish = self._weights(encoded, samples)
         draw_blocks(_flat(value), samples, one_seed(generator), self._codes(encoded), finish, _flat(out))
         return out
+
+    def _formula(self, encoded: Any, counts: torch.Tensor, samples: int) -> torch.Tensor:
+        """Return what `from_counts` does, on any device."""
+        raise NotImplementedError
 
     def _codes(self, encoded: Any) -> Callable[[Array, Array], None]:
         """Return what writes the probabilities of a block of values, times 2^64."""

@@ -9,6 +9,7 @@ import torch
 
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
 from reluscope_plugins.number_systems.deterministic import Deterministic
+from reluscope_plugins.number_systems.grid_rounding import nearest_on_grid
 
 LEAST, MOST = -(1 << 15), (1 << 15) - 1
 
@@ -69,6 +70,11 @@ class Fixed16(Deterministic):
         Raises:
             NotFiniteError: If a value is not finite.
         """
+        if weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64):
+            value, saturated, finite = nearest_on_grid(weight, self.fraction_bits, LEAST, MOST)
+            if not finite:
+                finite_weight(weight)
+            return FixedPoint(value, self.fraction_bits, saturated)
         weight, step = finite_weight(weight), 2.0**-self.fraction_bits
         if not weight.numel():
             return FixedPoint(weight, self.fraction_bits, 0)

@@ -11,7 +11,7 @@ import torch
 from reluscope.kernels import compiled
 from reluscope_plugins.number_systems.binomial import Array
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
-from reluscope_plugins.number_systems.counted import MANY, CountedSystem
+from reluscope_plugins.number_systems.counted import CountedSystem
 from reluscope_plugins.number_systems.scaled import largest
 
 LIFT = 2.0**64
@@ -133,18 +133,7 @@ class PSB(CountedSystem):
         above = encoded.value.abs() - octave
         return above * (octave - above) / samples
 
-    def from_counts(self, encoded: Binarized, counts: torch.Tensor, samples: int) -> torch.Tensor:
-        """Return s 2^e (1 + counts / n).
-
-        Args:
-            encoded: What `encode` returned.
-            counts: Integers from 0 to n, in the shape of the weight.
-            samples: n, at least 1.
-
-        Returns:
-            float32 or float64.
-        """
-        whole_number("samples", samples, 1, MANY)
+    def _formula(self, encoded: Binarized, counts: torch.Tensor, samples: int) -> torch.Tensor:
         limit = torch.finfo(encoded.value.dtype).max
         drawn = encoded.octave.double() * ((counts.double() + samples) / samples)
         return drawn.clamp(-limit, limit).to(encoded.value.dtype)
@@ -170,8 +159,10 @@ def _codes(values: Array, out: Array) -> None:
 
 @compiled
 def _weights(values: Array, counts: Array, samples: float, limit: float, out: Array) -> None:
-    """Write s 2^e (1 + counts / samples)."""
-    octaves = np.empty(len(values), np.float64)
+    """Write s 2^e (1 + counts / samples); the factor apart, as compiled products may be taken in another order."""
+    octaves, factors = np.empty(len(values), np.float64), np.empty(len(values), np.float64)
+    for place in range(len(values)):
+        factors[place] = (np.float64(counts[place]) + samples) / samples
     bits = octaves.view(np.uint64)
     for place in range(len(values)):
         value = np.float64(values[place])
@@ -180,7 +171,7 @@ def _weights(values: Array, counts: Array, samples: float, limit: float, out: Ar
         bits[place] &= np.uint64(0xFFF0000000000000)
     for place in range(len(values)):
         octave = octaves[place] / LIFT if abs(values[place]) < 2.0**-1022 else octaves[place]
-        drawn = octave * ((np.float64(counts[place]) + samples) / samples)
+        drawn = octave * factors[place]
         out[place] = min(max(drawn, -limit), limit)
 
 

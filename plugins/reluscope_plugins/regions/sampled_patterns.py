@@ -48,7 +48,8 @@ def check_patterns(
         ObservationError: If a pattern is another one.
     """
     points, face = grid(subdivision)
-    seen = observe(network, plane.at(*torch.from_numpy(points.T.copy())), patterns_only=True)
+    inputs = plane.at(*torch.from_numpy(points.T.copy()))
+    seen = observe(network, inputs, patterns_only=bool(first.sites))
     doubtful = np.flatnonzero((_bits(seen) != patterns[face]).any(1))
     walls = first.walls()
     greatest = walls.value.max(0).values.numpy()

@@ -196,6 +196,17 @@ def test_more_counts_refine() -> None:
     torch.testing.assert_close(drawn.double().abs() / octave, 1 + total.double() / 16, rtol=1e-7, atol=0)
 
 
+@pytest.mark.parametrize("system", [PSB(), Bernoulli()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_formula_of_other_devices_is_that_of_the_cpu(system: PSB | Bernoulli, dtype: torch.dtype) -> None:
+    """Bit for bit; subnormals, the largest and zero among the weights, more of them than a block holds."""
+    largest = torch.finfo(dtype).max
+    edges = torch.tensor([0.0, 1.0, -(2.0**-130), largest, -largest / 2], dtype=torch.float64).to(dtype)
+    encoded = system.encode(torch.cat([normal(9000).to(dtype), edges]))
+    counts = system.counts(encoded, 100, generator(0))
+    assert torch.equal(system.from_counts(encoded, counts, 100), system._formula(encoded, counts, 100))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
