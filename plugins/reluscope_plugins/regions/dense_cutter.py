@@ -11,6 +11,7 @@ import torch
 from reluscope.kernels import shared_out
 from reluscope.packing import row_bytes
 from reluscope_plugins.regions.affine_pieces import affine_values, chains, follow, masked_maps, positive
+from reluscope_plugins.regions.site_functions import RELATIVE, ROUNDING
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
     Bits = npt.NDArray[np.uint8]
 
-RELATIVE = 1e-12
-"""Of a unit's greatest value at any vertex: what is no greater counts as zero."""
 _BATCH = 1024
 _NUMBERS = 2**22
 """Values of functions at vertices that are held at once."""
@@ -62,6 +61,7 @@ class DenseCutter:
         self._bits: Bits = np.full((1, row_bytes(axes.shape[1])), 255, np.uint8)
         self._patterns: list[Bits] = []
         self._outputs: Floats = np.empty(0)
+        self._scale = float(np.abs(inputs[0]).max())
 
     def cut(self, subdivision: Subdivision) -> Iterator[tuple[str, Integers]]:
         """Cut a subdivision, layer by layer.
@@ -72,7 +72,9 @@ class DenseCutter:
         Yields:
             The layer's site, and its units, one for each function that it was cut along.
         """
+        scale = self._scale
         for number, site in enumerate(self._sites):
+            highest = scale
             units, faces, is_last = len(self._weights[number]), len(subdivision.start), site == self._sites[-1]
             chain = chains(subdivision.face, subdivision.following, subdivision.start, self._parent, self._bits, _STEPS)
             # the last layer's maps are wanted once only, so they are held in part
@@ -87,7 +89,9 @@ class DenseCutter:
                     end = min(width, begin + size)
                     at_vertices = parent[subdivision.face_of_vertices()]
                     values = _values(maps, at_vertices, subdivision.points, begin, end)
-                    tolerance = RELATIVE * np.maximum(values.max(0), -values.min(0))
+                    greatest = np.maximum(values.max(0), -values.min(0))
+                    highest = max(highest, float(greatest.max()))
+                    tolerance = np.maximum(RELATIVE * greatest, ROUNDING * scale)
                     came = subdivision.cut(values, tolerance)
                     parent, bits, self._outputs = parent[came], bits[came], self._outputs[came]
                     some = bits[:, (first + begin) // 8 : -(-(first + end) // 8)]
@@ -97,7 +101,7 @@ class DenseCutter:
                     some = bits[:, first // 8 : -(-(first + width) // 8)]
                     self._add(maps, parent, some, self._weights[-1][:, first : first + width])
             self._patterns = [*(pattern[parent] for pattern in self._patterns), bits]
-            self._old, self._parent, self._bits = maps, parent, bits
+            self._old, self._parent, self._bits, scale = maps, parent, bits, highest
             yield site, np.arange(units)
 
     def finish(self, subdivision: Subdivision) -> tuple[Floats, Bits]:

@@ -43,8 +43,8 @@ def plane_regions(
     greater than 1e-12 of its greatest value counts as zero there, so that lines through one point leave no slivers;
     regions about as small as that, relative to the window, are lost.
 
-    Of any other network than a chain of dense layers, what is no greater than 4e-15 of the greatest value before counts
-    as zero too, and of places of a max-pool that are the greatest together on a whole region the first wins.
+    What is no greater than 4e-15 of the greatest value before counts as zero too, and of places of a max-pool that are
+    the greatest together on a whole region the first wins.
 
     Every result is checked: areas are positive and sum to the window's, vertices less edges plus regions are one, the
     functions of neighbouring regions agree at both ends of their common edge, and at 144 points of a grid the network

@@ -16,7 +16,7 @@ Integers = npt.NDArray[np.int64]
 
 RELATIVE = 1e-12
 """Of a function's greatest value at any input: what is no greater counts as zero."""
-_ROUNDING = 16 * float(np.finfo(np.float64).eps)
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
 """Of the greatest value so far in the network: likewise, so that sums that cancel are zero."""
 _SHRINKS = frozenset(("softshrink", "hardshrink"))
 
@@ -59,7 +59,7 @@ class SiteFunctions:
         if self.pooled:
             counts = np.diff(self._windows, append=len(self._order))
             greatest[self._order] = np.repeat(np.maximum.reduceat(greatest[self._order], self._windows), counts)
-        self._tolerance = np.maximum(RELATIVE * greatest, _ROUNDING * self.scale)
+        self._tolerance = np.maximum(RELATIVE * greatest, ROUNDING * self.scale)
         self._changing = self._pairs(high) if self.pooled else self._signs(low, high)
 
     def split(self, size: int) -> list[Integers]:

@@ -397,13 +397,14 @@ def test_patterns_and_areas_are_those_of_rational_numbers(kind: str, tenths: boo
     assert areas == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_unit_that_is_zero_but_for_rounding_is_inactive_in_any_network() -> None:
+@pytest.mark.parametrize("hide", [False, True])
+def test_a_unit_that_is_zero_but_for_rounding_is_inactive(hide: bool) -> None:
     """0.1 + 0.2 - 0.3 of the same positive unit, which is not zero in float64."""
     ones, zeros = [[1.0, 0.0]] * 3, [0.0] * 3
     layers = [("linear", ones, zeros), ("relu",), ("linear", [[0.1, 0.2, -0.3]], [0.0]), ("relu",)]
     model = walk.Described(layers)
     assert float(model(torch.tensor([[1.0, 0.0]], dtype=torch.float64))) > 0
-    network = Hidden(model)
+    network = Hidden(model) if hide else model
     states = states_as_they_come(plane_regions(network), network, layers)
     assert sorted(map(tuple, states.tolist())) == [(0, 0, 0, 0), (1, 1, 1, 0)]
 
