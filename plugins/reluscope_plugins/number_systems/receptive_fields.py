@@ -87,9 +87,10 @@ def receptive_fields(model: nn.Module, x: Tensor) -> ReceptiveFields:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(preserved(model, training=False))
         modules = dict(model.named_modules())
+        kinds: Any = tuple(LAYERS)
         stack.enter_context(in_floating_point({key: one for key, one in modules.items() if isinstance(one, Quantized)}))
         for name, module in modules.items():
-            if isinstance(module, tuple(LAYERS)):
+            if isinstance(module, kinds):
                 module.register_forward_hook(hook(name))
         stack.enter_context(_Paths())
         stack.enter_context(poolings)
@@ -134,8 +135,7 @@ class _Call:
             output.register_hook(self.note)
 
     def note(self, gradient: Tensor) -> None:
-        reached = (gradient != 0).any(self.channels, keepdim=True)
-        self.reached = reached if self.reached is None else self.reached | reached
+        self.reached = (gradient != 0).any(self.channels, keepdim=True)
 
     def taken(self, rows: int) -> Tensor:
         reached, self.reached = self.reached, None

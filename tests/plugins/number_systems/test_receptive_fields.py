@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ class Residual(nn.Module):
         y = self.down(x)
         y += self.skip(x)
         y = torch.cat([self.grouped(y), y[:, :2]], dim=1)[:, :4]
-        return self.head(y.mean((2, 3)))
+        logits: Tensor = self.head(y.mean((2, 3)))
+        return logits
 
 
 class Excited(nn.Module):
@@ -45,7 +47,8 @@ class Excited(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(self.conv(x))
         x = x * torch.sigmoid(self.gate(x.mean((2, 3))))[:, :, None, None]
-        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
 
 
 def tail(channels: int) -> list[nn.Module]:
@@ -69,6 +72,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "transposed": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, stride=3), nn.ConvTranspose2d(3, 3, 3, stride=2), *tail(3)),
     "group norm": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 2), *tail(2)),
+    "group norm under one pixel": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, (7, 8)), *tail(2)
+    ),
     "residual": Residual,
     "excited": Excited,
 }
@@ -88,7 +94,7 @@ def changed(model: nn.Module, x: Tensor, name: str, call: int, positions: tuple[
             if count != call + 1:
                 return output
             output = output.clone()
-            where = (slice(None), slice(None), *positions) if output.ndim == 4 else (slice(None), slice(None))
+            where: Any = (slice(None), slice(None), *positions) if output.ndim == 4 else (slice(None), slice(None))
             # Unlike in the channels, so that no normalisation takes it out.
             output[where] += size * torch.linspace(0.5, 1.5, output.shape[1], dtype=output.dtype).square()
             return output
@@ -146,7 +152,7 @@ def test_layers_behind_the_pooling_have_none_and_the_model_is_left_as_found() ->
 
 def test_of_a_quantised_network_they_are_the_same_and_nothing_is_drawn() -> None:
     torch.manual_seed(0)
-    model = Residual().eval()
+    model: Any = Residual().eval()
     x = torch.randn(2, 2, 9, 10)
     plain = receptive_fields(model, x)
     rs.quantize_(model, "psb", draws="held", seed=3)
