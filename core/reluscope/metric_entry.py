@@ -33,7 +33,7 @@ REFERENCES = ("first", "previous", "last")
 
 TAKEN = frozenset(
     "step epoch seed site activation smooth unit unit_site neuron layer skipped sample feature class bound "
-    "learning_rate pattern x y point".split()
+    "learning_rate sample_count pattern x y point".split()
 )
 """Names of labels, which no variable may share."""
 

@@ -300,7 +300,7 @@ def _first(error: pydantic.ValidationError, known: Iterable[str]) -> str:
 def _check_expected(recipe: Recipe, dims: Sequence[str], origin: str) -> None:
     for index, expected in enumerate(recipe.expected):
         for key in expected.select:
-            if key not in dims and key not in ("epoch", "step", "site", "class"):
+            if key not in dims and key not in ("epoch", "step", "site", "class", "sample_count"):
                 raise RecipeError(
                     f"{origin}: expected.{index}.select.{key}: not a dim of the result. "
                     f"{nearest(key, [*dims, 'epoch'])}"

@@ -44,6 +44,12 @@ def reluscope_procedures() -> list[Procedure]:
             },
         ),
         Procedure(
+            name="drawn_weights",
+            summary="Draw weights over an interval in a number system, beside the formulas of mean and variance.",
+            definition="reluscope_plugins.procedures.drawn_weights:drawn_weights",
+            groups={"curves": "exponent, probability, mean, variance and relative deviation of each weight"},
+        ),
+        Procedure(
             name="fit",
             summary="Fit a classifier that needs no training, and measure its accuracy.",
             definition="reluscope_plugins.procedures.fit:fit",
@@ -64,6 +70,27 @@ def reluscope_procedures() -> list[Procedure]:
             summary="Measure how far a network of gates is from the product that it stands for.",
             definition="reluscope_plugins.procedures.monomial_error:monomial_error",
             groups={"monomial_error": "error at random inputs, number of units and of hidden layers"},
+        ),
+        Procedure(
+            name="quantisation_errors",
+            summary="Measure at each position of an image how far layers in a number system are from floating point.",
+            definition="reluscope_plugins.procedures.quantisation_errors:quantisation_errors",
+            groups={
+                "errors": "absolute and relative error at each position of each layer",
+                "pictures": "colours of the image, and of the pixels that attention refines",
+            },
+        ),
+        Procedure(
+            name="quantise",
+            summary="Run a trained network in a number system: accuracy at several numbers of samples, and cost.",
+            definition="reluscope_plugins.procedures.quantise:quantise",
+            metrics=("loss", "accuracy"),
+            groups={
+                "quantise": "accuracy in floating point, and in the number system at each number of samples",
+                "cost": "operations of one sample and bits of the weights, of each layer, beside floating point",
+                "attention": "accuracies, refined share and sampled operations of attention, where it is asked for",
+                **TRAINING_GROUPS,
+            },
         ),
         Procedure(
             name="region_differences",
