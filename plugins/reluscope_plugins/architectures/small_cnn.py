@@ -26,13 +26,14 @@ def small_cnn(
     kernel: int = 3,
     batch_norm: bool = False,
     pooling: str = "max",
+    pool_every: int = 1,
     global_pool: bool = True,
     activation: str = "relu",
 ) -> nn.Sequential:
     """Build stacked convolutions: `conv1`, (`norm1`), `relu1`, (`pool1`), `conv2`, ..., and a linear `head`.
 
-    Convolutions keep height and width; pooling halves them between two convolutions; the head sees each channel's mean
-    (`global_pool`), or all values.
+    Convolutions keep height and width; pooling halves them after so many convolutions, but not after the last; the head
+    sees each channel's mean (`global_pool`), or all values.
 
     Args:
         input_shape: Channels, height and width of an image.
@@ -41,6 +42,7 @@ def small_cnn(
         kernel: Width of a convolution, odd.
         batch_norm: Whether batch normalisation comes before each activation; convolutions then have no bias.
         pooling: `"max"`, `"average"` or `"none"`.
+        pool_every: Convolutions between two poolings.
         global_pool: Whether each channel's mean is taken before the head.
         activation: One of `reluscope_plugins.architectures.activations.ACTIVATIONS`.
 
@@ -69,7 +71,7 @@ def small_cnn(
     if pooling not in POOLINGS:
         raise RecipeError(f"architecture {name!r}: unknown pooling {pooling!r}. {nearest(str(pooling), POOLINGS)}")
     make_pool = POOLINGS[pooling]
-    halvings = len(widths) - 1
+    halvings = (len(widths) - 1) // check_size(name, "pool_every", pool_every)
     if make_pool is not None and min(shape[1:]) >> halvings < 1:
         raise RecipeError(
             f"architecture {name!r}: an image of {shape[1]} x {shape[2]} cannot be halved {halvings} times; give fewer "
@@ -82,7 +84,7 @@ def small_cnn(
         if batch_norm:
             layers[f"norm{number}"] = nn.BatchNorm2d(outputs)
         layers[f"{activation}{number}"] = make_activation(activation)
-        if make_pool is not None and number < len(widths):
+        if make_pool is not None and number % pool_every == 0 and number < len(widths):
             layers[f"pool{number}"] = make_pool()
         inputs = outputs
     height, width = (size >> (halvings if make_pool is not None else 0) for size in shape[1:])

@@ -232,7 +232,7 @@ class _Measurement:
                 self.model, x, **asked.model_dump(), fields=fields, seed=self.context.seed(_ATTENTION, number)
             )
             sums = {
-                "accuracy": (found.logits.argmax(1) == y).sum(),
+                "refined_accuracy": (found.logits.argmax(1) == y).sum(),
                 "first_accuracy": (found.first_logits.argmax(1) == y).sum(),
                 "share": found.mask.double().mean((1, 2)).sum(),
                 **{f"{name}_operations": found.operations[name].sum() for name in _COSTS},
@@ -250,7 +250,7 @@ class _Measurement:
 
 _COSTS = ("first", "extra", "redone", "everywhere")
 _NAMES = {
-    "accuracy": "Accuracy after refinement",
+    "refined_accuracy": "Accuracy after refinement",
     "first_accuracy": "Accuracy of the first pass",
     "share": "Share of the pixels of the last feature map that are refined",
     "first_operations": "Sampled operations of the first pass, of an image",

@@ -77,6 +77,16 @@ def test_parts_are_named() -> None:
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+@pytest.mark.parametrize(("every", "pools"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3]), (5, []), (9, [])])
+def test_pooling_comes_after_so_many_convolutions(every: int, pools: list[int]) -> None:
+    model = SMALL_CNN.build(input_shape=[1, 17, 16], channels=[2] * 5, pool_every=every, global_pool=False)
+    names = [name for name, _ in model.named_children()]
+    assert [int(name.removeprefix("pool")) for name in names if name.startswith("pool")] == pools
+    for number in pools:
+        assert names[names.index(f"pool{number}") - 1] == f"relu{number}"
+    assert model(torch.zeros(1, 1, 17, 16)).shape == (1, 10)
+
+
 def test_defaults_take_28_by_28_and_other_sizes() -> None:
     model = SMALL_CNN.build()
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
@@ -98,6 +108,7 @@ def test_seed_gives_the_weights() -> None:
         ({"classes": 0}, "classes is 0"),
         ({"kernel": 4}, "expected an odd number"),
         ({"kernel": "3"}, "kernel is '3'"),
+        ({"pool_every": 0}, "pool_every is 0"),
         ({"pooling": "maxi"}, "Did you mean 'max'"),
         ({"activation": "relu7"}, "Did you mean 'relu"),
         ({"input_shape": [1, 8, 3], "channels": [2, 2, 2]}, "8 x 3 cannot be halved 2 times"),
