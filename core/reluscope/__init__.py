@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reluscope.quantization import restore_ as restore_
     from reluscope.quantization import set_samples_ as set_samples_
     from reluscope.runner import run as run
+    from reluscope.verification import verify as verify
     from reluscope.watch import Watch as Watch
 
 _MODULES = {
@@ -41,6 +42,7 @@ _MODULES = {
     "restore_": "quantization",
     "run": "runner",
     "set_samples_": "quantization",
+    "verify": "verification",
 }
 
 __version__ = "0.1.0"
@@ -60,6 +62,7 @@ __all__ = [
     "restore_",
     "run",
     "set_samples_",
+    "verify",
 ]
 
 

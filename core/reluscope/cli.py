@@ -6,16 +6,26 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reluscope import __version__, console
-from reluscope.errors import ReluscopeError, UnknownNameError, nearest
+from reluscope.command_parts import (
+    FILE,
+    as_json_option,
+    bound,
+    fail,
+    max_bytes_option,
+    must_be_a_file,
+    must_exist,
+    refuse,
+    write_page,
+)
+from reluscope.errors import UnknownNameError, nearest
+from reluscope.verify_command import verify
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from reluscope.entries import Entry
     from reluscope.lab import Lab
 
@@ -44,16 +54,6 @@ class Session:
         return self.loaded
 
 
-_FILE = click.Path(dir_okay=True, path_type=Path)
-_max_bytes = click.option(
-    "--max-bytes",
-    type=click.IntRange(min=1),
-    metavar="BYTES",
-    help="How much memory the archive may declare; raise it for a large one that you trust.  [default: 2 GiB]",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="reluscope")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -65,7 +65,7 @@ def cli(session: Session, debug: bool) -> None:
 
 @cli.command("list")
 @click.argument("kind", required=False)
-@_as_json
+@as_json_option
 @click.pass_obj
 def list_entries(session: Session, kind: str | None, as_json: bool) -> None:
     """List all entries, or those of one KIND such as metrics."""
@@ -86,7 +86,7 @@ def list_entries(session: Session, kind: str | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("name")
 @click.option("--kind", help="Which kind, where several have an entry of this name.")
-@_as_json
+@as_json_option
 @click.pass_obj
 def show(session: Session, name: str, kind: str | None, as_json: bool) -> None:
     """Show everything about the entry NAME: what it is, its parameters, a recipe's text."""
@@ -100,7 +100,7 @@ def show(session: Session, name: str, kind: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@_as_json
+@as_json_option
 @click.pass_obj
 def plugins(session: Session, as_json: bool) -> None:
     """List the plugins, and say why broken ones do not work."""
@@ -128,12 +128,12 @@ def plugins(session: Session, as_json: bool) -> None:
 @click.argument("recipe", required=False)
 @click.option("--scale", help="Which scale of the recipe to run, such as small or paper.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a key of the recipe; may repeat.")
-@click.option("--out", type=_FILE, help="Where the archive goes.  [default: results/NAME.nc]")
+@click.option("--out", type=FILE, help="Where the archive goes.  [default: results/NAME.nc]")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option("--from-archive", "source", type=_FILE, help="Repeat the run that left this archive.")
-@_max_bytes
+@click.option("--from-archive", "source", type=FILE, help="Repeat the run that left this archive.")
+@max_bytes_option
 @click.option("--report/--no-report", default=True, help="Write the HTML page beside the archive.", show_default=True)
-@_as_json
+@as_json_option
 @click.pass_obj
 def run(
     session: Session,
@@ -149,19 +149,19 @@ def run(
 ) -> None:
     """Run RECIPE: the name of an experiment, or the path of a TOML file."""
     if (recipe is None) == (source is None):
-        _refuse("expected either RECIPE or --from-archive FILE; give one of them")
+        refuse("expected either RECIPE or --from-archive FILE; give one of them")
     if source is not None and (scale is not None or overrides):
-        _refuse("--from-archive repeats a run as it was; leave out --scale and --set")
+        refuse("--from-archive repeats a run as it was; leave out --scale and --set")
     if source is None and max_bytes is not None:
-        _refuse("--max-bytes is for --from-archive, expected both; leave it out")
+        refuse("--max-bytes is for --from-archive, expected both; leave it out")
     if source is not None:
-        _must_exist(source)
+        must_exist(source)
     if out is None:
         stem = Path(recipe).stem if recipe is not None else f"{Path(str(source)).stem}_again"
         out = Path("results") / f"{stem}.nc"
-    _must_be_a_file(out)
+    must_be_a_file(out)
     if source is not None and out.resolve() == source.resolve():
-        _refuse(f"--out {out} is the archive to repeat itself; choose another")
+        refuse(f"--out {out} is the archive to repeat itself; choose another")
     lab = session.lab
     if recipe is not None:
         from reluscope import recipe as recipes
@@ -179,12 +179,12 @@ def run(
             )
         else:
             tree = runner.run_from_archive(
-                str(source), out=out, resume=resume, lab=lab, progress=progress, **_bound(max_bytes)
+                str(source), out=out, resume=resume, lab=lab, progress=progress, **bound(max_bytes)
             )
     finally:
         progress.finish()
     session.archive = None
-    page = _write_page(tree, out.with_suffix(".html")) if report else None
+    page = write_page(tree, out.with_suffix(".html")) if report else None
     from reluscope.report.summary import summarise
 
     summary = summarise(tree)
@@ -200,43 +200,46 @@ def run(
     for label, reason in failures.items():
         console.warning(f"{label}: {reason}")
     if failures:
-        _fail(f"{len(failures)} of the runs failed, the others are in {out}; see the warnings above for what to change")
+        fail(f"{len(failures)} of the runs failed, the others are in {out}; see the warnings above for what to change")
 
 
 @cli.command()
-@click.argument("archive", type=_FILE)
-@click.option("--out", type=_FILE, help="Where the page goes.  [default: beside the archive, .html]")
-@_max_bytes
+@click.argument("archive", type=FILE)
+@click.option("--out", type=FILE, help="Where the page goes.  [default: beside the archive, .html]")
+@max_bytes_option
 def report(archive: Path, out: Path | None, max_bytes: int | None) -> None:
     """Draw ARCHIVE as one self-contained HTML page, also that of a run that was killed or still runs."""
-    _must_exist(archive)
+    must_exist(archive)
     from reluscope.opening import open_archive
 
     if out is None:
         name = archive.name.removesuffix(".parts")
         out = archive.with_name(name).with_suffix(".html")
-    _must_be_a_file(out)
+    must_be_a_file(out)
     if out.resolve() == archive.resolve():
-        _refuse(f"--out {out} is the archive itself; choose another")
-    console.places(archive, _write_page(open_archive(archive, **_bound(max_bytes)), out))
+        refuse(f"--out {out} is the archive itself; choose another")
+    console.places(archive, write_page(open_archive(archive, **bound(max_bytes)), out))
 
 
 @cli.command("verify-archive")
-@click.argument("file", type=_FILE)
-@_max_bytes
-@_as_json
+@click.argument("file", type=FILE)
+@max_bytes_option
+@as_json_option
 def verify_archive(file: Path, max_bytes: int | None, as_json: bool) -> None:
     """See whether the data in FILE are still those that were written."""
-    _must_exist(file)
+    must_exist(file)
     from reluscope import opening
 
-    changed = opening.verify_archive(file, **_bound(max_bytes))
+    changed = opening.verify_archive(file, **bound(max_bytes))
     if as_json:
         console.objects([{"archive": str(file), "intact": not changed, "changed": changed}])
     else:
         console.lines([f"{file}: {name} does not match its checksum" for name in changed] or [f"{file}: intact"])
     if changed:
-        _fail(f"{file}: {len(changed)} variables are not as they were written; take another copy, or repeat the run")
+        fail(f"{file}: {len(changed)} variables are not as they were written; take another copy, or repeat the run")
+
+
+cli.add_command(verify)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -277,7 +280,7 @@ def _find(lab: Lab, name: str, kind: str | None) -> tuple[str, Entry]:
             f"unknown entry {name!r}. {nearest(name, {known for plural in KINDS for known in lab.shelf(plural)})}"
         )
     if len(found) > 1:
-        _refuse(
+        refuse(
             f"{name!r} is the name of several entries, expected one: say which with "
             + " or ".join(f"--kind {plural}" for plural in found)
         )
@@ -287,9 +290,11 @@ def _find(lab: Lab, name: str, kind: str | None) -> tuple[str, Entry]:
 def _described(entry: Entry) -> dict[str, Any]:
     import dataclasses
 
-    from reluscope.entries import Experiment
+    from reluscope.entries import Claim, Experiment
 
-    hidden = {"definition", "strategy", "predicate", "params", "path"}
+    hidden = {"definition", "strategy", "predicate", "sample", "value", "picture", "params", "path"}
+    if isinstance(entry, Claim) and not entry.statistical:
+        hidden |= {"relation", "effect"}
     fields = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name not in hidden}
     described: dict[str, Any] = {"kind": entry.kind} | {
         key: _plain(value) for key, value in fields.items() if value not in (None, "", (), frozenset(), {})
@@ -317,43 +322,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [part.name if isinstance(part, Entry) else part for part in value]
     return value
-
-
-def _refuse(text: str) -> NoReturn:
-    raise click.UsageError(text, click.get_current_context(silent=True))
-
-
-def _fail(text: str) -> NoReturn:
-    raise ReluscopeError(text)
-
-
-def _bound(max_bytes: int | None) -> dict[str, Any]:
-    return {} if max_bytes is None else {"max_bytes": max_bytes}
-
-
-def _must_exist(path: Path) -> None:
-    parts = path.with_name(f"{path.name}.parts")  # a run that was stopped goes by the name of its archive
-    if not path.exists() and not parts.exists():
-        _refuse(f"{path}: there is no such file; give the path of an archive")
-
-
-def _must_be_a_file(out: Path) -> None:
-    if out.is_dir():
-        _refuse(f"--out {out} is a folder, expected a file; add a file name to it")
-
-
-def _write_page(tree: xr.DataTree, path: Path) -> Path:
-    from reluscope import durable
-    from reluscope.report import render
-
-    page = render(tree).encode()
-    with durable.explained("write the page", path, "the archive is safe", "draw it with `reluscope report`"):
-        if path.is_symlink() or (path.exists() and not path.is_file()):  # such as /dev/stdout, which is to stay
-            path.write_bytes(page)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            durable.write(path, page)
-    return path
 
 
 def resume_command(words: list[str]) -> str:

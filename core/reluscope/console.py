@@ -255,6 +255,20 @@ def plugins(rows: list[dict[str, Any]]) -> None:
             lines(["", f"{row['name']} ({row['module']}) is broken and left out:", row["traceback"].rstrip()])
 
 
+def verdicts(rows: list[dict[str, Any]]) -> None:
+    """Print verdicts on claims.
+
+    Args:
+        rows: Each with claim, verdict, kind, cases, counterexample, source and seconds.
+    """
+    table = _table("claim", "verdict", "kind", "cases", "counterexample", "source", "seconds")
+    for row in rows:
+        case = "" if row["counterexample"] is None else json.dumps(row["counterexample"])
+        words = (row["claim"], row["verdict"], row["kind"], row["cases"], case, row["source"], f"{row['seconds']:.1f}")
+        table.add_row(*map(plain, words))
+    _console().print(table)
+
+
 def summary(found: Summary) -> None:
     """Print where each quantity ended.
 

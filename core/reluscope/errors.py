@@ -47,6 +47,10 @@ class RecipeError(ReluscopeError, ValueError):
     """A recipe with a wrong, missing or superfluous key."""
 
 
+class ClaimError(ReluscopeError):
+    """A claim that cannot be put to the test: its strategy or its predicate is off, or a case does not fit."""
+
+
 class ReproducibilityWarning(UserWarning):
     """A run goes on where it will not come out equal bit for bit, such as with another torch."""
 
