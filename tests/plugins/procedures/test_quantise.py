@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import reluscope as rs
@@ -173,6 +174,35 @@ def test_weights_begin_a_training(folder: Path) -> None:
     taken = rs.run({**TAKEN, "weights": "w.pt"}, lab=LAB, data_root=folder)
     before = started["epoch/test_accuracy"].sel(epoch=0)
     assert before.item() == taken["quantise/float_accuracy"].item()
+
+
+def test_images_in_folders_and_weights_of_torchvision(tmp_path: Path) -> None:
+    """What the recipes on ImageNet do, on four images of it: weights from a file here, nothing is fetched."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("n1", "n2"):
+            (tmp_path / "imagenet" / split / name).mkdir(parents=True)
+            for number in range(2):
+                pixels = random.integers(0, 256, (40, 36, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "imagenet" / split / name / f"{number}.JPEG")
+    parameters = {"model": "resnet18", "num_classes": 2}
+    model = LAB.architectures["torchvision"].build(seed=3, **parameters)
+    torch.save(model.state_dict(), tmp_path / "resnet18.pth")
+    data = {"resize": 64, "crop": 64, "validation": 1}
+    recipe = {
+        **TAKEN,
+        "dataset": {"name": "imagenet", **data},
+        "architecture": {"name": "torchvision", **parameters},
+        "weights": "resnet18.pth",
+        "samples": [64],
+        "attention": {"base_samples": 1, "refined_samples": 2, "carry": "scaled"},
+    }
+    found = rs.run(recipe, lab=LAB, data_root=tmp_path)
+    samples = LAB.datasets["imagenet"].load("test", tmp_path, **data)
+    right = [bool(model.eval()(x.unsqueeze(0)).argmax() == y) for x, y in samples]
+    assert found["quantise/float_accuracy"].item() == np.mean(right)
+    assert found["cost"].sizes["layer"] == 21  # 17 convolutions of 3 x 3 and 7 x 7, 3 projections, a linear layer
+    assert 0 <= found["attention/refined_accuracy"].item() <= 1
 
 
 @pytest.mark.parametrize(
