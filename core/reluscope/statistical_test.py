@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special, stats
 
+from reluscope.counterexample_search import draw_seed, text
 from reluscope.errors import ClaimError
-from reluscope.exact_search import draw_seed, text
 
 if TYPE_CHECKING:
     from reluscope.entries import Claim

@@ -1,8 +1,8 @@
-"""The plugin author's kit: law checks for metrics and number systems, hypothesis strategies, and a pytest plugin.
+"""The plugin author's kit: checks of metrics, number systems and claims, hypothesis strategies, and a pytest plugin.
 
-The pytest plugin offers two fixtures: `lab`, all that is installed, and `installed_metric`, which runs a test once for
-each metric of any plugin. pytest imports this module in every session on the machine, so nothing heavy is imported
-before it is used.
+The pytest plugin offers the fixtures `lab`, all that is installed, and `installed_metric` and `installed_claim`, which
+run a test once for each metric and each claim of any plugin. pytest imports this module in every session on the
+machine, so nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import pytest
     import torch
 
-    from reluscope.entries import Metric
+    from reluscope.entries import Claim, Metric
     from reluscope.lab import Lab
     from reluscope.number_system import System
     from reluscope.strategies import batches as batches
     from reluscope.strategies import networks as networks
     from reluscope.strategies import observations as observations
 
-__all__ = ["batches", "check_metric", "check_number_system", "networks", "observations"]
+__all__ = ["batches", "check_claim", "check_metric", "check_number_system", "networks", "observations"]
 
 SAMPLES = (2, 9)
 """Least and greatest number of samples in a case."""
@@ -111,6 +111,37 @@ def check_number_system(system: System | str, *, lab: Lab | None = None, seed: i
         laws.case(weight, samples, seed + number)
 
 
+def check_claim(claim: Claim | str, *, lab: Lab | None = None, examples: int = 100, seed: int = 0) -> None:
+    """Check that the verdict on a claim is the one that its entry records.
+
+    Args:
+        claim: An entry, or a name.
+        lab: Where a name is looked up; None takes all that is installed.
+        examples: How many cases are tried; a statistical claim takes a twentieth.
+        seed: Of the cases and observations.
+
+    Raises:
+        AssertionError: If the verdict is another, or there is none; names the claim and the smallest counterexample.
+
+    Example:
+        >>> check_claim("psb_variance_bound", examples=10)
+    """
+    from reluscope.verification import judge
+
+    if isinstance(claim, str):
+        from reluscope.lab import Lab
+
+        claim = (Lab() if lab is None else lab).claims[claim]
+    found = judge(claim, examples=examples, seed=seed)
+    if found.problem:
+        raise AssertionError(found.problem)
+    if not found.as_recorded:
+        raise AssertionError(
+            f"claim {claim.name!r} is {found.verdict} after {found.cases} cases (counterexample "
+            f"{found.counterexample}), its entry records {claim.verdict}; mend the claim, or record what was found"
+        )
+
+
 def _cases(metric: Metric, examples: int, generator: Any) -> Iterable[tuple[torch.nn.Module, Any, torch.Tensor]]:
     import torch
 
@@ -157,13 +188,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `installed_metric` once for each installed metric.
+    """Run a test that asks for `installed_metric` or `installed_claim` once for each of those that are installed.
 
     Args:
         metafunc: The test.
     """
-    if "installed_metric" in metafunc.fixturenames:
-        from reluscope.lab import Lab
+    for fixture, kind in (("installed_metric", "metrics"), ("installed_claim", "claims")):
+        if fixture in metafunc.fixturenames:
+            from reluscope.lab import Lab
 
-        metrics = Lab().metrics
-        metafunc.parametrize("installed_metric", list(metrics.values()), ids=list(metrics))
+            shelf = Lab().shelf(kind)
+            metafunc.parametrize(fixture, list(shelf.values()), ids=list(shelf))

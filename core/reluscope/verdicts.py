@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
+    from reluscope.counterexample_search import Case
     from reluscope.entries import Claim
-    from reluscope.exact_search import Case
     from reluscope.statistical_test import Tested
 
 GROUP = "claims"

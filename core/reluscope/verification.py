@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reluscope.counterexample_search import Case, Found, evaluated, search, text
 from reluscope.errors import ClaimError, PluginError, UnknownNameError, nearest
-from reluscope.exact_search import Case, Found, evaluated, search, text
 from reluscope.progress import Progress, SilentProgress
 from reluscope.verdicts import GROUP, Verdict, labelled
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from reluscope.report import declared, plots, reading
+from reluscope.report import claims, declared, plots, reading
 from reluscope.report.summary import Summary, final, summarise, title, value_text
 
 MAX_PLOT_BYTES = 8_000_000
@@ -60,6 +60,9 @@ def render(tree: xr.DataTree) -> str:
         "across": len(summary.points) <= 5,
         "many": len(summary.points) > 1,
         "expected": _expected(tree, table, summary),
+        "claims": [
+            {key: _cut(value) if key != "picture" else value for key, value in row.items()} for row in claims.rows(tree)
+        ],
         "declared": _declared(drawn),
         "families": numbered,
         "left": left[:_MAX_ROWS],
@@ -70,6 +73,7 @@ def render(tree: xr.DataTree) -> str:
         ),
     }
     names = {
+        "claims": "Claims",
         "declared": "Figures",
         "trained": "What ran",
         "summary": "Where it ended",

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from reluscope.schema import RAGGED
+from reluscope.verdicts import GROUP as CLAIMS
 
 AXES = ("epoch", "step", "learning_rate")
 """Dims that a quantity is drawn along, the most telling first."""
@@ -40,7 +41,7 @@ class Point:
 
 
 def groups(tree: xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:
-    """Walk over the groups that hold measured variables: all but tables, and the one that says how the runs ended.
+    """Walk over the groups that hold measured variables: all but tables, verdicts, and how the runs ended.
 
     Args:
         tree: The archive.
@@ -49,7 +50,9 @@ def groups(tree: xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:
         The group's path (empty for the root) and its data; `epoch` comes first, then `step`, then the rest.
     """
     found = [(node.path.strip("/"), node.to_dataset()) for node in tree.subtree if node.data_vars]
-    found = [(name, data) for name, data in found if name != OUTCOME and not RAGGED.intersection(data.dims)]
+    found = [
+        (name, data) for name, data in found if name not in (OUTCOME, CLAIMS) and not RAGGED.intersection(data.dims)
+    ]
     first = {name: rank for rank, name in enumerate(AXES)}
     yield from sorted(found, key=lambda item: first.get(item[0], len(first)))
 
