@@ -5,6 +5,7 @@ Statistical tests: null, sample size and error probability in each docstring; se
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 from typing import Literal
@@ -211,3 +212,67 @@ def test_64_samples_are_within_0_7_points_of_floating_point(data_root: Path) -> 
     assert found[0].mean() == pytest.approx(0.9173, abs=1e-9)
     mean, error = mean_and_error(found[64])
     assert mean - scipy.stats.norm.isf(ERROR) * error > 0.9173 - 0.007
+
+
+class Learner:
+    """Eight convolutions of 3 x 3 with batch norm, 9,000 training images of CIFAR-10, and its test images."""
+
+    def __init__(self, data_root: Path) -> None:
+        table = {"path": "cifar10/cifar10_10k.npz", "mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
+        self.x, self.y = LAB.datasets["arrays"].load("train", data_root, **table).tensors
+        test = LAB.datasets["arrays"].load("test", data_root, **table)
+        chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+        self.batches = list(zip(*(part[chosen].split(50) for part in test.tensors), strict=True))
+        self.model = LAB.architectures["small_cnn"].build(
+            seed=0, input_shape=[3, 32, 32], channels=[16] * 8, batch_norm=True, pool_every=2
+        )
+
+    def train(self, *, epochs: int, rate: float, samples: int = 0) -> None:
+        """In floating point where there are no samples; momentum 0.9, weight decay 5e-4, batches of 64, OneCycleLR."""
+        if samples:
+            rs.quantize_(self.model, "psb", samples=samples, seed=0)
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
+        steps = epochs * -(-len(self.x) // 64)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        order = torch.Generator().manual_seed(0)
+        self.model.train()
+        for _ in range(epochs):
+            for batch in torch.randperm(len(self.x), generator=order).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(self.model(self.x[batch]), self.y[batch]).backward()
+                optimizer.step()
+                scheduler.step()
+        if samples:
+            rs.restore_(self.model)
+        self.model.eval()
+
+    @torch.no_grad()
+    def accuracies(self, samples: int) -> Numbers:
+        """Of 200 batches of 50 images, each the mean of three passes with draws of their own."""
+        found = np.zeros(len(self.batches))
+        for seed in range(3):
+            rs.quantize_(self.model, "psb", samples=samples, seed=seed)
+            found += [float((self.model(x).argmax(1) == y).double().mean()) / 3 for x, y in self.batches]
+            rs.restore_(self.model)
+        return found
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_retrained_at_few_samples_beats_in_place(data_root: Path) -> None:
+    """Null, for 1, 2 and 4 samples: retraining two epochs at n gains nothing at n over two more in floating point.
+
+    Both go on from the same network, trained 12 epochs in floating point. Student's t over 200 pairs of batches of the
+    same 50 images, each with draws of its own; error probability 1e-6 for each n.
+    """
+    learner = Learner(data_root)
+    learner.train(epochs=12, rate=0.1)
+    begin = copy.deepcopy(learner.model.state_dict())
+    learner.train(epochs=2, rate=0.02)
+    in_place = {count: learner.accuracies(count) for count in (1, 2, 4)}
+    for count, before in in_place.items():
+        learner.model.load_state_dict(begin)
+        learner.train(epochs=2, rate=0.02, samples=count)
+        gain = learner.accuracies(count) - before
+        t = gain.mean() / (gain.std(ddof=1) / np.sqrt(len(gain)))
+        assert t > scipy.stats.t.isf(ERROR, len(gain) - 1), (count, gain.mean(), t)
