@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 10 --timeout 60
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types docs tests crash-test experiments benchmarks page-test wheel-test format clean
+.PHONY: help quickstart test lint types docs tests verify crash-test experiments benchmarks page-test wheel-test format clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ docs: $(STAMP)  ## Build the documentation into docs/_build/html; warnings are f
 
 tests: $(STAMP)  ## Run the tests and doctests, without the long ones
 	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist worksteal --quiet
+
+verify: $(STAMP)  ## Put all claims to the test, with 10,000 cases each; the verdicts go to results/claims-*.nc
+	OMP_NUM_THREADS=1 $(BIN)/reluscope verify --examples 10000 --out results/claims-$$(date -u +%Y%m%dT%H%M%SZ).nc
 
 crash-test: $(STAMP)  ## Kill a training run at random moments and resume it
 	OMP_NUM_THREADS=1 $(BIN)/python tests/crash/kill_and_resume.py

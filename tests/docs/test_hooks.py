@@ -14,7 +14,7 @@ from torch import nn
 import reluscope as rs
 from reluscope import hookspecs
 from reluscope.entries import KINDS
-from reluscope.testing import check_number_system
+from reluscope.testing import check_claim, check_number_system
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "hooks.md"
@@ -128,3 +128,4 @@ def test_reluscope_experiments(page_lab: rs.Lab) -> None:
 def test_reluscope_claims(page_lab: rs.Lab) -> None:
     claim = only(page_lab, "claims")
     assert claim.implementation()(-2.0)
+    check_claim(claim)

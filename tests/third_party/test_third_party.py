@@ -121,7 +121,23 @@ def test_the_kit_checks_it(environment: dict[str, str], folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
+
+
+def test_its_claim_is_verified(environment: dict[str, str], folder: Path) -> None:
+    (row,) = map(json.loads, reluscope(environment, folder, "verify", "kink_reach", "--json").splitlines())
+    assert (row["verdict"], row["counterexample"]) == ("holds", None)
+    assert row["cases"] > 100
+    broken = '{"preactivation": 1, "change": -2}'
+    done = subprocess.run(
+        [sys.executable, "-m", "reluscope", "verify", "kink_reach", "--replay", broken, "--json"],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, json.loads(done.stdout)["verdict"]) == (1, "refuted")  # outside its assumption
 
 
 def test_a_recipe_runs_it_and_the_provenance_names_its_version(

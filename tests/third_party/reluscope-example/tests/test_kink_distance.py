@@ -1,11 +1,11 @@
-"""The metric keeps the laws and gives the right numbers."""
+"""The metric keeps the laws and gives the right numbers, and the claim holds."""
 
 import pytest
 import torch
 from reluscope_example import kink_distance
 
 import reluscope as rs
-from reluscope.testing import check_metric
+from reluscope.testing import check_claim, check_metric
 
 
 def test_laws():
@@ -18,6 +18,10 @@ def test_by_hand():
     distances = [abs(z) for row in model[0](x).tolist() for z in row]
     dataset = rs.measure(model, [x], metrics=[kink_distance])
     assert float(dataset["kink_distance"].sel(site="1#0")) == pytest.approx(sum(distances) / 6)
+
+
+def test_claim():
+    check_claim("kink_reach")
 
 
 def test_it_is_installed(lab):
