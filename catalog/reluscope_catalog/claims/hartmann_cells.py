@@ -1,0 +1,192 @@
+"""Strategies and predicates of the claims on the extrinsic projection, in fractions, and on numbers of parameters."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from reluscope_catalog.claims.exact_matrices import Matrix, matrix, product, pseudo_inverse
+
+Cases = SearchStrategy[dict[str, Any]]
+Rows = list[list[int]]
+
+_ENTRY = st.sampled_from([1, -1, 2, -2, 3, -3, 0])
+_SIZE = st.integers(1, 3)
+
+
+@st.composite
+def identity_cells(draw: Any) -> dict[str, Any]:
+    """Return layers with a point x and the pre-activations there, which are positive: b = target - x W."""
+    inputs, units, outputs = draw(_SIZE), draw(_SIZE), draw(st.integers(1, 2))
+    return {
+        "weight": draw(_rows(inputs, units)),
+        "target": draw(st.lists(st.integers(1, 3), min_size=units, max_size=units)),
+        "x": draw(_row(inputs)),
+        "readout": draw(_rows(units, outputs)),
+        "constant": draw(_row(outputs)),
+    }
+
+
+@st.composite
+def zero_cells(draw: Any) -> dict[str, Any]:
+    """Return layers with b = shift W and points of which the first two have all units active, and none."""
+    inputs, units, outputs = draw(_SIZE), draw(_SIZE), draw(st.integers(1, 2))
+    inner = draw(_row(inputs).filter(any))
+    columns = []
+    for _ in range(units):
+        column = draw(_row(inputs))
+        along = sum(v * w for v, w in zip(inner, column, strict=True))
+        # inner lies on the positive side of each column, so that both cells exist
+        columns.append([v + w for v, w in zip(inner, column, strict=True)] if not along else column)
+        if along < 0:
+            columns[-1] = [-w for w in column]
+    shift = draw(_row(inputs))
+    near = [[v - s for v, s in zip(inner, shift, strict=True)], [-v - s for v, s in zip(inner, shift, strict=True)]]
+    return {
+        "weight": [list(row) for row in zip(*columns, strict=True)],
+        "shift": shift,
+        "points": near + draw(st.lists(_row(inputs), max_size=3)),
+        "readout": draw(_rows(units, outputs)),
+        "constant": draw(_row(outputs)),
+    }
+
+
+@st.composite
+def independent_columns(draw: Any) -> dict[str, Any]:
+    """Return layers whose weight has independent columns: rows of a triangular matrix among others, in any order."""
+    units = draw(_SIZE)
+    inputs, outputs = draw(st.integers(units, 4)), draw(st.integers(1, 2))
+    rows = draw(_rows(inputs, units))
+    for place in range(units):
+        rows[place][: place + 1] = [*([0] * place), draw(_ENTRY.filter(bool))]
+    return {
+        "weight": draw(st.permutations(rows)),
+        "bias": draw(_row(units)),
+        "points": draw(st.lists(_row(inputs), min_size=1, max_size=3)),
+        "readout": draw(_rows(units, outputs)),
+        "constant": draw(_row(outputs)),
+    }
+
+
+def extrinsic_sizes() -> Cases:
+    """Return the sizes printed for the extrinsic network."""
+    return st.just({"inputs": 2, "filters": 600, "layers": 3, "printed": 5400})
+
+
+def extrinsic_networks() -> Cases:
+    """Return sizes of extrinsic networks, those printed first."""
+    sizes = {"inputs": st.integers(1, 5), "filters": st.integers(1, 700), "layers": st.integers(1, 5)}
+    return st.just({"inputs": 2, "filters": 600, "layers": 3}) | st.fixed_dictionaries(sizes)
+
+
+def intrinsic_sizes() -> Cases:
+    """Return the sizes printed for the intrinsic network."""
+    return st.just({"inputs": 2, "filters": 50, "hidden_layers": 2, "classes": 4, "printed": 5454})
+
+
+def thousand_layers() -> Cases:
+    """Return the sizes and results printed for the network of 1000 layers, with the last index of its sums."""
+    return st.just({"filters": 64, "classes": 1000, "last": 999, "printed": [4153536, 259744, 4413280]})
+
+
+def thousand_layers_to_998() -> Cases:
+    """Return what is printed with sums that end one earlier, and the sums as printed with what they give."""
+    printed = {998: [4153536, 259744, 4413280], 999: [4157632, 260000, 4417632]}
+    return st.sampled_from(
+        [{"filters": 64, "classes": 1000, "last": last, "printed": results} for last, results in printed.items()]
+    )
+
+
+def identity_cell_projection(weight: Rows, target: list[int], x: list[int], readout: Rows, constant: list[int]) -> bool:
+    """Return whether c' = c carries x of the identity cell over."""
+    w, b = matrix(weight), _bias(weight, target, x)
+    return carried(w, b, x, matrix(readout), constant, constant)
+
+
+def identity_cell_projection_with_bias(
+    weight: Rows, target: list[int], x: list[int], readout: Rows, constant: list[int]
+) -> bool:
+    """Return whether c' = b V + c carries x of the identity cell over."""
+    w, b, v = matrix(weight), _bias(weight, target, x), matrix(readout)
+    return carried(w, b, x, v, constant, added(product([b], v)[0], constant))
+
+
+def zero_cell_projection(weight: Rows, shift: list[int], points: Rows, readout: Rows, constant: list[int]) -> bool:
+    """Return whether c' = b W+ W V + c carries the points of the identity cell and of the zero cell over."""
+    w, v = matrix(weight), matrix(readout)
+    b = product(matrix([shift]), w)[0]
+    offset = added(product(product([b], pseudo_inverse(w)), product(w, v))[0], constant)
+    inside = [x for x in points if len(set(pattern(w, b, x))) == 1]
+    return all(carried(w, b, x, v, constant, offset) for x in inside)
+
+
+def independent_columns_projection(
+    weight: Rows, bias: list[int], points: Rows, readout: Rows, constant: list[int]
+) -> bool:
+    """Return whether c' = b V + c carries every point over."""
+    w, v, b = matrix(weight), matrix(readout), matrix([bias])[0]
+    offset = added(product([b], v)[0], constant)
+    return all(carried(w, b, x, v, constant, offset) for x in points)
+
+
+def extrinsic_parameters(inputs: int, filters: int, layers: int, printed: int) -> bool:
+    """Return whether the printed sum gives the printed number."""
+    return (inputs + 1) * filters + inputs * layers == printed
+
+
+def extrinsic_parameters_by_layer(inputs: int, filters: int, layers: int) -> bool:
+    """Return whether ((n + 1) m + n) L numbers stand in W, s and s' of the layers."""
+    layer = [np.zeros((inputs, filters)), np.zeros(filters), np.zeros(inputs)]
+    counted = sum(array.size for _ in range(layers) for array in layer)
+    stated = ((inputs + 1) * filters + inputs) * layers
+    return counted == stated and ((inputs, filters, layers) != (2, 600, 3) or stated == 5406)
+
+
+def intrinsic_parameters(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
+    """Return whether the printed sum gives the printed number, and a network of these widths has as many."""
+    from reluscope_plugins.architectures.mlp import mlp
+
+    stated = (inputs + 1) * filters + (filters + 1) * filters * hidden_layers + (filters + 1) * classes
+    network = mlp(widths=[inputs, filters, *([filters] * hidden_layers), classes])
+    return stated == printed == sum(parameter.numel() for parameter in network.parameters())
+
+
+def thousand_layer_parameters(filters: int, classes: int, last: int, printed: list[int]) -> bool:
+    """Return whether the sums give the printed numbers of weights, of the normalisation, and of both."""
+    weights = 3 * 3 * 3 * filters + filters * classes + sum(filters * filters for _ in range(1, last + 1))
+    normalisation = 4 * (classes + sum(filters for _ in range(last + 1)))
+    return [weights, normalisation, weights + normalisation] == printed
+
+
+def pattern(w: Matrix, b: list[Fraction], x: list[int]) -> list[bool]:
+    """Return which units are active: x W + b > 0."""
+    return [value > 0 for value in added(product(matrix([x]), w)[0], b)]
+
+
+def added(one: Any, other: Any) -> list[Fraction]:
+    """Return the sum of two vectors."""
+    return [Fraction(x) + Fraction(y) for x, y in zip(one, other, strict=True)]
+
+
+def carried(w: Matrix, b: list[Fraction], x: list[int], v: Matrix, constant: Any, offset: Any) -> bool:
+    """Return whether x^ W V + offset = ReLU(x W + b) V + constant, with x^ = (ReLU(x W + b) - b) W+."""
+    y = [max(value, Fraction(0)) for value in added(product(matrix([x]), w)[0], b)]
+    projected = product([added(y, [-value for value in b])], pseudo_inverse(w))
+    left = added(product(projected, product(w, v))[0], offset)
+    return left == added(product([y], v)[0], constant)
+
+
+def _bias(weight: Rows, target: list[int], x: list[int]) -> list[Fraction]:
+    return added(target, [-value for value in product(matrix([x]), matrix(weight))[0]])
+
+
+def _row(size: int) -> SearchStrategy[list[int]]:
+    return st.lists(_ENTRY, min_size=size, max_size=size)
+
+
+def _rows(rows: int, columns: int) -> SearchStrategy[Rows]:
+    return st.lists(_row(columns), min_size=rows, max_size=rows)

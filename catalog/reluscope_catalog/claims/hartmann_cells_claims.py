@@ -1,0 +1,104 @@
+"""Hartmann 2025, appendices A.2 and A.3: the extrinsic projection, and numbers of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reluscope.entries import Claim
+
+_CODE = "reluscope_catalog.claims.hartmann_cells"
+_LAYER = "y(x) = ReLU(x W + b), its projection x^ = (y(x) - b) W+ with the pseudo-inverse W+; any V and c; V' = W V; "
+
+
+def _claim(name: str, strategy: str, predicate: str = "", **fields: Any) -> Claim:
+    return Claim(name=name, strategy=f"{_CODE}:{strategy}", predicate=f"{_CODE}:{predicate or name}", **fields)
+
+
+CLAIMS = [
+    _claim(
+        "identity_cell_projection",
+        "identity_cells",
+        summary="The projection of the identity cell, with c itself",
+        statement="x^ V' + c' = y(x) V + c for all x of the cell with all units active, where (V', c') = (W V, c)",
+        source="Hartmann 2025, Lemma 1 (appendix A.2)",
+        assumption=_LAYER + "the cell exists",
+        verdict="refuted",
+    ),
+    _claim(
+        "identity_cell_projection_with_bias",
+        "identity_cells",
+        summary="The projection of the identity cell, with the bias in c'",
+        statement="x^ V' + c' = y(x) V + c for all x of the cell with all units active, where"
+        " (V', c') = (W V, b V + c)",
+        source="amends Hartmann 2025, Lemma 1: the c' that its proof takes",
+        assumption=_LAYER + "the cell exists",
+        amends="identity_cell_projection",
+    ),
+    _claim(
+        "zero_cell_projection",
+        "zero_cells",
+        summary="The projection of the identity cell and the zero cell",
+        statement="x^ V' + c' = y(x) V + c for all x of the cell with all units active and of that with none, where"
+        " (V', c') = (W V, b W+ W V + c)",
+        source="Hartmann 2025, Lemma 2 (appendix A.2)",
+        assumption=_LAYER + "b = b^ W for some b^; both cells exist",
+    ),
+    _claim(
+        "independent_columns_projection",
+        "independent_columns",
+        summary="The projection loses nothing where the columns of W are independent",
+        statement="x^ V' + c' = y(x) V + c for all x, where (V', c') = (W V, b V + c)",
+        source="Hartmann 2025, Lemma 3 (appendix A.2)",
+        assumption=_LAYER + "the columns of W are linearly independent",
+    ),
+    _claim(
+        "extrinsic_parameters",
+        "extrinsic_sizes",
+        summary="Number of parameters of the extrinsic network",
+        statement="(2 + 1) 600 + 2 * 3 = 5400",
+        source="Hartmann 2025, section A.3.2",
+        assumption="none",
+        verdict="refuted",
+    ),
+    _claim(
+        "extrinsic_parameters_by_layer",
+        "extrinsic_networks",
+        summary="Number of parameters of an extrinsic network, layer by layer",
+        statement="((n + 1) m + n) L numbers stand in W (n, m), s (m) and s' (n) of L layers: 5406 for n = 2, m = 600,"
+        " L = 3",
+        source="amends Hartmann 2025, section A.3.2, by Definition 10",
+        assumption="no dimension is added to the input",
+        amends="extrinsic_parameters",
+    ),
+    _claim(
+        "intrinsic_parameters",
+        "intrinsic_sizes",
+        summary="Number of parameters of the intrinsic network",
+        statement="(2 + 1) 50 + (50 + 1) 50 * 2 + (50 + 1) 4 = 5454, the parameters of a network of widths 2, 50, 50,"
+        " 50, 4",
+        source="Hartmann 2025, section A.3.2",
+        assumption="none",
+    ),
+    _claim(
+        "thousand_layer_parameters",
+        "thousand_layers",
+        summary="Number of parameters of a network of 1000 layers",
+        statement="(3 * 3 * 3) 64 + 64 * 1000 + sum(i = 1 ... 999) 64 * 64 = 4,153,536 and"
+        " 4 (1000 + sum(i = 0 ... 999) 64) = 259,744, in all 4,413,280",
+        source="Hartmann 2025, section A.3.1",
+        assumption="none; the sums are taken as printed, without kernels of 3 x 3 in the inner layers",
+        verdict="refuted",
+    ),
+    _claim(
+        "thousand_layer_parameters_to_998",
+        "thousand_layers_to_998",
+        "thousand_layer_parameters",
+        summary="Number of parameters of a network of 999 convolutions and a classifier",
+        statement="(3 * 3 * 3) 64 + 64 * 1000 + sum(i = 1 ... 998) 64 * 64 = 4,153,536 and"
+        " 4 (1000 + sum(i = 0 ... 998) 64) = 259,744, in all 4,413,280; to 999 they give 4,157,632, 260,000 and"
+        " 4,417,632",
+        source="amends Hartmann 2025, section A.3.1",
+        assumption="none; without kernels of 3 x 3 in the inner layers",
+        amends="thousand_layer_parameters",
+    ),
+]
