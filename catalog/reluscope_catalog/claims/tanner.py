@@ -1,0 +1,281 @@
+"""Strategies, predicates and samples of the claims of Tanner's lecture on partitions and random paths."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from reluscope_catalog.claims.exact_regions import UNIT_SQUARE, arrangement_regions, cells, hidden_layers, pieces
+from reluscope_plugins.regions.folding_network import folding_network
+from reluscope_plugins.regions.region_bounds import central_regions, hyperplane_regions, pascanu_lower_bound
+
+Cases = SearchStrategy[dict[str, Any]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Vector = tuple[Fraction, ...]
+
+_SMALL = st.integers(-3, 3)
+_ROUNDING = 32 * 2.0**-53
+"""Of lengths and M: sums of numbers of one sign, each of which takes fewer than 32 roundings in all."""
+
+
+def general_weights() -> Cases:
+    """Return layers whose weights are in general position, with any biases."""
+    return _layers(lambda nodes, inputs: st.lists(_SMALL, min_size=len(nodes), max_size=len(nodes)))
+
+
+def general_layers() -> Cases:
+    """Return layers whose hyperplanes are in general position."""
+    return _layers(lambda nodes, inputs: st.integers(-3, 3).map(lambda shift: [t**inputs + shift for t in nodes]))
+
+
+def central_layers() -> Cases:
+    """Return layers whose weights are in general position, without biases."""
+    return _layers(lambda nodes, inputs: st.just([0] * len(nodes)))
+
+
+def one_layer_sizes() -> Cases:
+    """Return numbers of inputs and of units."""
+    return st.fixed_dictionaries({"inputs": st.integers(1, 20), "units": st.integers(1, 40)})
+
+
+def deep_sizes() -> Cases:
+    """Return numbers of inputs and widths."""
+    return st.fixed_dictionaries(
+        {"inputs": st.integers(1, 8), "widths": st.lists(st.integers(1, 12), min_size=1, max_size=4)}
+    )
+
+
+def deep_networks() -> Cases:
+    """Return networks of one input: of each layer its weights, rows of one length, and biases."""
+
+    def of(widths: list[int]) -> SearchStrategy[Any]:
+        sizes = [st.tuples(_matrix(after, before), _row(after)) for before, after in itertools.pairwise([1, *widths])]
+        return st.tuples(*sizes).map(lambda layers: [[weights, biases] for weights, biases in layers])
+
+    widths = st.lists(st.integers(1, 4), min_size=1, max_size=3)
+    return st.fixed_dictionaries({"layers": widths.flatmap(of)})
+
+
+def attainable_sizes() -> Cases:
+    """Return numbers of inputs, and widths that are no less."""
+    line = st.tuples(st.just(1), st.lists(st.integers(1, 5), min_size=1, max_size=3))
+    plane = st.tuples(st.just(2), st.lists(st.integers(2, 5), min_size=1, max_size=2))
+    return st.one_of(line, plane).map(lambda size: {"inputs": size[0], "widths": size[1]})
+
+
+def random_layers() -> Cases:
+    """Return distributions of weights and biases, each uniform on a few numbers, and polylines."""
+    return _distributions(lambda most: st.lists(_SMALL, min_size=1, max_size=most))
+
+
+def symmetric_layers() -> Cases:
+    """Return distributions of weights and biases that are symmetric about zero, and polylines."""
+    return _distributions(
+        lambda most: st.lists(st.integers(0, 3), min_size=1, max_size=most // 2).map(
+            lambda found: [sign * value for value in found for sign in ((1, -1) if value else (1,))]
+        )
+    )
+
+
+def directions() -> Cases:
+    """Return directions, each with a standard deviation and a share of weights that are not zero."""
+    return st.fixed_dictionaries(
+        {
+            "direction": st.lists(_SMALL, min_size=1, max_size=3).filter(any),
+            "weight_std": st.sampled_from([1.0, 2.0, 0.5]),
+            "share": st.sampled_from([1.0, 0.75, 0.5]),
+        }
+    )
+
+
+def dense_directions() -> Cases:
+    """Return directions, each with a standard deviation."""
+    return st.fixed_dictionaries(
+        {
+            "direction": st.lists(_SMALL, min_size=1, max_size=4).filter(any),
+            "weight_std": st.sampled_from([1.0, 2.0, 0.5]),
+        }
+    )
+
+
+def one_layer_partitions(weights: list[list[int]], biases: list[int]) -> bool:
+    """Return whether the hyperplanes leave sum_j binom(n1, j) regions."""
+    return arrangement_regions(weights, biases) == hyperplane_regions(len(weights), len(weights[0]))
+
+
+def one_layer_partitions_central(weights: list[list[int]], biases: list[int]) -> bool:
+    """Return whether the hyperplanes leave 2 sum_(j < n0) binom(n1 - 1, j) regions."""
+    return arrangement_regions(weights, biases) == central_regions(len(weights), len(weights[0]))
+
+
+def partition_power_bound(inputs: int, units: int) -> bool:
+    """Return whether sum_j binom(n1, j) >= n1^min(n0, n1 / 2), both squared."""
+    power: int = units ** min(2 * inputs, units)
+    return hyperplane_regions(units, inputs) ** 2 >= power
+
+
+def partition_power_bound_per_input(inputs: int, units: int) -> bool:
+    """Return whether sum_j binom(n1, j) >= (n1 / m)^m for m = min(n0, n1 / 2), both squared."""
+    twice = min(2 * inputs, units)
+    return hyperplane_regions(units, inputs) ** 2 >= Fraction(2 * units, twice) ** twice
+
+
+def depth_lower_bound(layers: list[Any]) -> bool:
+    """Return whether the network has at least prod_(l = 0)^L n_l^min(n0, n_l / 2) regions on the line."""
+    widths = [len(biases) for _, biases in layers]
+    return len(pieces(layers)) ** 2 >= _squared_product(1, widths)
+
+
+def depth_lower_bound_maximum(inputs: int, widths: list[int]) -> bool:
+    """Return whether the product is no more than any network of these widths can have.
+
+    On each region of the layers before it, a layer leaves no more parts than as many hyperplanes in general position.
+    """
+    most = math.prod(sum(math.comb(width, j) for j in range(inputs + 1)) for width in widths)
+    return most**2 >= _squared_product(inputs, widths)
+
+
+def depth_lower_bound_attained(inputs: int, widths: list[int]) -> bool:
+    """Return whether a network of these widths has so many regions in the unit cube alone."""
+    return cube_regions(inputs, widths) >= pascanu_lower_bound(inputs, widths)
+
+
+def trajectory_growth(weights: list[int], biases: list[int], depth: int, points: list[list[int]]) -> bool:
+    """Return whether E[l(z^(L))] >= (M / 2)^L l(x), over all networks that can be drawn, for the greatest M."""
+    expected, least, length = growth_terms(weights, biases, depth, points)
+    return expected * (1 + _ROUNDING) >= (least / 2) ** depth * length
+
+
+def gaussian_projections(
+    generator: np.random.Generator, size: int, direction: list[int], weight_std: float, share: float
+) -> Floats:
+    """Return draws of |u^T w|, the rows of N(0, sigma_w^2), of which a share is kept."""
+    rows = generator.normal(0.0, weight_std, (size, len(direction)))
+    kept = generator.random((size, len(direction))) < share
+    found: Floats = np.abs((rows * kept) @ np.array(direction, dtype=np.float64))
+    return found
+
+
+def scaled_projections(generator: np.random.Generator, size: int, direction: list[int], weight_std: float) -> Floats:
+    """Return draws of |u^T w|, the rows of n weights of N(0, sigma_w^2 / n)."""
+    rows = generator.normal(0.0, weight_std / math.sqrt(len(direction)), (size, len(direction)))
+    found: Floats = np.abs(rows @ np.array(direction, dtype=np.float64))
+    return found
+
+
+def gaussian_m(direction: list[int], weight_std: float, share: float = 1.0) -> float:
+    """Return M ||u|| for M = sigma_w sqrt(2 / pi), whatever the share."""
+    return weight_std * math.sqrt(2 / math.pi) * math.hypot(*direction)
+
+
+def sparse_m(direction: list[int], weight_std: float, share: float) -> float:
+    """Return M ||u|| for M = alpha sigma_w sqrt(2 / pi)."""
+    return share * gaussian_m(direction, weight_std)
+
+
+def scaled_m(direction: list[int], weight_std: float) -> float:
+    """Return M ||u|| for M = sigma_w sqrt(2 / (pi n))."""
+    return gaussian_m(direction, weight_std) / math.sqrt(len(direction))
+
+
+def cube_regions(inputs: int, widths: list[int]) -> int:
+    """Return the number of regions of the folding network in the unit interval or square."""
+    layers = hidden_layers(folding_network(inputs, widths))
+    return len(pieces(layers, Fraction(0), Fraction(1)) if inputs == 1 else cells(layers, UNIT_SQUARE))
+
+
+def growth_terms(
+    weights: list[int], biases: list[int], depth: int, points: list[list[int]]
+) -> tuple[float, float, float]:
+    """Return the expected length behind the last layer, the greatest M, and the length of the polyline."""
+    width = len(points[0])
+    curves = [[tuple(map(Fraction, point)) for point in points]]
+    length = math.fsum(_lengths(curves[0]))
+    for _ in range(depth):
+        curves = [image for curve in curves for image in _images(curve, weights, biases, width)]
+    total = math.fsum(part for curve in curves for part in _lengths(curve))
+    return total / len(curves), _greatest_m(weights, width), length
+
+
+def _layers(biases: Any) -> Cases:
+    # rows s (1, t, t^2, ...) of different t: any n0 of them are independent, and any n0 + 1 with t^n0 behind
+    def of(shape: tuple[int, list[int]]) -> Cases:
+        inputs, nodes = shape
+        scales = st.lists(st.sampled_from([1, -1, 2, -3]), min_size=len(nodes), max_size=len(nodes))
+        return st.tuples(scales, biases(nodes, inputs)).map(
+            lambda drawn: {
+                "weights": [[s * t**k for k in range(inputs)] for s, t in zip(drawn[0], nodes, strict=True)],
+                "biases": [s * b for s, b in zip(drawn[0], drawn[1], strict=True)],
+            }
+        )
+
+    nodes = st.lists(_SMALL, min_size=1, max_size=6, unique=True)
+    return st.tuples(st.integers(1, 4), nodes).flatmap(of)
+
+
+def _row(size: int) -> SearchStrategy[list[int]]:
+    return st.lists(_SMALL, min_size=size, max_size=size)
+
+
+def _matrix(rows: int, columns: int) -> SearchStrategy[list[list[int]]]:
+    return st.lists(_row(columns), min_size=rows, max_size=rows)
+
+
+# Networks of one layer of two units, or of one or two layers of one unit: all that can be drawn are tried.
+def _distributions(numbers: Any) -> Cases:
+    def of(width: int) -> Cases:
+        most = 4 if width == 1 else 2
+        return st.fixed_dictionaries(
+            {
+                "weights": numbers(most),
+                "biases": numbers(most),
+                "depth": st.integers(1, 3 - width),
+                "points": _row(width).flatmap(
+                    lambda first: st.lists(_row(width), min_size=1, max_size=2).map(lambda rest: [first, *rest])
+                ),
+            }
+        )
+
+    return st.integers(1, 2).flatmap(of)
+
+
+def _squared_product(inputs: int, widths: Sequence[int]) -> int:
+    return math.prod(width ** min(2 * inputs, width) for width in (inputs, *widths))
+
+
+def _lengths(curve: Sequence[Vector]) -> Iterator[float]:
+    for one, other in itertools.pairwise(curve):
+        yield math.sqrt(sum(((b - a) ** 2 for a, b in zip(one, other, strict=True)), Fraction(0)))
+
+
+def _images(curve: Sequence[Vector], weights: list[int], biases: list[int], width: int) -> Iterator[list[Vector]]:
+    rows = list(itertools.product(itertools.product(weights, repeat=width), biases))
+    for units in itertools.product(rows, repeat=width):
+        before = [
+            tuple(sum((w * v for w, v in zip(row, point, strict=True)), Fraction(bias)) for row, bias in units)
+            for point in curve
+        ]
+        knots = before[:1]
+        for one, other in itertools.pairwise(before):
+            shares = sorted({a / (a - b) for a, b in zip(one, other, strict=True) if a * b < 0})
+            knots += [tuple(a + share * (b - a) for a, b in zip(one, other, strict=True)) for share in shares]
+            knots.append(other)
+        yield [tuple(max(value, Fraction(0)) for value in knot) for knot in knots]
+
+
+# Of E|u^T w| on the unit circle: between the directions at right angles to a row it is a cosine, so that it is least at
+# one of them.
+def _greatest_m(weights: list[int], width: int) -> float:
+    if width == 1:
+        return sum(map(abs, weights)) / len(weights)
+    rows = list(itertools.product(weights, repeat=2))
+    kinks = [(-b, a) for a, b in rows if a or b]
+    means = [(sum(abs(x * a + y * b) for a, b in rows) / len(rows), math.hypot(x, y)) for x, y in kinks]
+    return min((mean / norm for mean, norm in means), default=0.0)
