@@ -90,12 +90,13 @@ class _Sums:
 
 
 def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Tested:
-    r"""Test whether the mean of a claim's observations stands to its value as the claim says.
+    """Test whether the mean of a claim's observations stands to its value as the claim says.
 
-    With the mean m, the value v and the margin d = effect |v| (effect where v is 0), the claim m = v is refuted where
-    m = v is rejected, and holds where |m - v| >= d is; the claims m <= v and m >= v likewise, on one side. Looks are
-    taken at 2^10, 2^11, ... 2^22 observations; each spends the same share of the error probability, half of it on
-    either side. Student's t is exact for normal observations and asymptotic for others, the binomial test is exact.
+    With the mean m, the value v and the margin d, which is effect abs(v), or the effect itself where v is 0: the claim
+    m = v is refuted where m = v is rejected, and holds where abs(m - v) >= d is; the claims m <= v and m >= v likewise,
+    on one side. Looks are taken at 2^10, 2^11, ... 2^22 observations; each spends the same share of the error
+    probability, half of it on either side. Student's t is exact for normal observations and asymptotic for others, the
+    binomial test is exact.
 
     Args:
         claim: A statistical claim.
