@@ -191,6 +191,21 @@ def test_the_page_says_which_verdict_is_not_as_recorded(tmp_path: Path) -> None:
     assert "recorded as holds" in page
 
 
+def test_progress_is_told_and_ended_also_after_an_error() -> None:
+    from reluscope import verification
+
+    told: list[str] = []
+    progress = types.SimpleNamespace(
+        start=lambda description, total: told.append(f"start {total}"),
+        advance=lambda n=1.0: told.append("advance"),
+        message=told.append,
+        finish=lambda: told.append("finish"),
+    )
+    claims = [claim("broken", predicate=raising), claim("known", verdict="refuted")]
+    list(verification.verdicts(claims, examples=5, progress=progress))
+    assert told == ["start 2", "broken", "advance", "known", "advance", "finish"]
+
+
 def test_a_counterexample_replays_in_a_fresh_process() -> None:
     first = fresh("psb_relative_maximum", "--json")
     assert first.returncode == 0, first.stderr

@@ -54,6 +54,18 @@ def test_all_plots_are_drawn_and_the_console_is_silent(
         assert "js-line" in part or 'class="hm"' in part or "<image" in part or 'class="point"' in part, place
 
 
+def test_a_picture_of_a_counterexample_is_shown_and_runs_nothing(tmp_path: Path) -> None:
+    script = "<script>document.documentElement.dataset.owned='yes'</script>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' width='30' height='20' onload='parent.owned=1'>{script}</svg>"
+    words = {"verdict": "refuted", "recorded": "refuted", "counterexample": '{"n": 1}', "picture": svg}
+    data = {key: ("claim", [text]) for key, text in words.items()} | {"cases": ("claim", [3])}
+    tree = xr.DataTree.from_dict({"/claims": xr.Dataset(data, coords={"claim": ["a_claim"]})})
+    dom, console = opened(render(tree), tmp_path)
+    assert console == ""
+    assert "data-owned" not in dom
+    assert '<img src="data:image/svg+xml;base64,' in dom
+
+
 def test_hostile_text_runs_nothing(make_archive: Callable[..., xr.DataTree], tmp_path: Path) -> None:
     script = "</script><script>document.documentElement.dataset.owned='yes'</script>"
     image = "<img src=x onerror=\"document.documentElement.dataset.owned='yes'\">"
