@@ -40,7 +40,7 @@ def trajectories(
     share: Share = 1.0,
     networks: Positive = 20,
     curve: Literal["line", "circle"] = "circle",
-    vertices: Positive = 100,
+    vertices: Annotated[int, pydantic.Field(ge=3)] = 100,
     pictures: bool = False,
     resolution: Pixels = 300,
 ) -> None:
@@ -69,7 +69,7 @@ def trajectories(
         share: Share of weights that are not zero.
         networks: How many are drawn.
         curve: `"circle"` or `"line"`.
-        vertices: Of the polygon that stands for the circle.
+        vertices: Of the polygon that stands for the circle, at least 3.
         pictures: Whether the first network's curve is projected and drawn.
         resolution: Pixels along each side of a picture.
     """

@@ -83,6 +83,8 @@ def box_regions(
     for name, value, least in (("limit", limit, 1), ("samples", samples, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ObservationError(f"{name} is {value!r}, expected an integer of at least {least}")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise ObservationError(f"seconds is {seconds!r}, expected a number above 0; math.inf sets no limit")
     box = Box(model, low, high)
     refinement = Refinement(box, tolerance)
     check_size(refinement)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from reluscope.errors import ObservationError
 from reluscope_plugins.regions.site_functions import RELATIVE
 from reluscope_plugins.regions.subdivision import Subdivision
 
@@ -35,6 +36,9 @@ def decision_boundary(regions: xr.Dataset) -> xr.Dataset:
         both sides, the smaller first, which is the one left of the segment; `boundary_region(segment, side)`, the
         regions there, the same twice but for a segment along a wall. Several segments may lie on one straight line.
 
+    Raises:
+        ObservationError: If regions is no such data set.
+
     Example:
         >>> from torch import nn
         >>> from reluscope_plugins.regions.plane_regions import plane_regions
@@ -42,6 +46,11 @@ def decision_boundary(regions: xr.Dataset) -> xr.Dataset:
         >>> list(decision_boundary(plane_regions(model)).data_vars)
         ['boundary_end', 'boundary_class', 'boundary_region']
     """
+    if not isinstance(regions, xr.Dataset) or "region_slope" not in regions:
+        raise ObservationError(
+            f"regions is {type(regions).__name__}, expected the data set that plane_regions returns; give "
+            "decision_boundary(plane_regions(model))"
+        )
     subdivision = _subdivision(regions)
     maps = np.concatenate((regions["region_slope"].values, regions["region_offset"].values[:, :, None]), 2)
     if maps.shape[1] == 1:

@@ -11,7 +11,8 @@ from torch import nn
 
 from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
-from reluscope.observation import Observation, observe
+from reluscope.observation import Observation
+from reluscope_plugins.regions.fitting_inputs import observed_at
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -83,7 +84,7 @@ class Box:
         Returns:
             The observation.
         """
-        return observe(self.network, self.at(points), affine=True)
+        return observed_at(self.network, self.at(points), given="low and high")
 
     def faces(self) -> Floats:
         """Return the cube as half-spaces.

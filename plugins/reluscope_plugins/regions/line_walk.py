@@ -14,9 +14,10 @@ from torch import nn
 
 from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
-from reluscope.observation import Observation, observe
+from reluscope.observation import Observation
 from reluscope.walls import Walls
 from reluscope_plugins.regions.crossings import NOWHERE, Crossings, joined, sign_changes, winner_changes
+from reluscope_plugins.regions.fitting_inputs import observed_at
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -139,7 +140,9 @@ class LineWalk:
 
     def __init__(self, line: Polyline) -> None:
         self._line = line
-        observation = observe(line.network, line.at(np.array([0.0, float(line.segments)])), affine=True)
+        observation = observed_at(
+            line.network, line.at(np.array([0.0, float(line.segments)])), given="the points of a line"
+        )
         observation.affine().check()
         walls = observation.walls()
         walls.map.check()
@@ -245,7 +248,7 @@ class LineWalk:
     def _look(self, parameter: Floats) -> _Look:
         parts: list[list[Floats]] = []
         for some in np.array_split(parameter, max(1, math.ceil(len(parameter) * self._count / _AT_ONCE))):
-            observation = observe(self._line.network, self._line.at(some), affine=True)
+            observation = observed_at(self._line.network, self._line.at(some), given="the points of a line")
             walls = observation.walls()
             if walls.value.shape[1] != self._count or walls.sites != self.sites:
                 raise ObservationError(

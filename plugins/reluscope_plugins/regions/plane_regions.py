@@ -14,9 +14,10 @@ from torch import nn
 
 from reluscope.errors import ObservationError
 from reluscope.inputs import unwrap
-from reluscope.observation import Observation, observe
+from reluscope.observation import Observation
 from reluscope_plugins.patterns.plane import Plane
 from reluscope_plugins.regions.dense_cutter import DenseCutter
+from reluscope_plugins.regions.fitting_inputs import observed_at
 from reluscope_plugins.regions.network_cutter import NetworkCutter
 from reluscope_plugins.regions.sampled_patterns import check_patterns
 from reluscope_plugins.regions.subdivision import Subdivision
@@ -78,9 +79,15 @@ def plane_regions(
     """
     corners = _checked(window)
     plane = Plane.axes() if plane is None else plane
+    if not isinstance(plane, Plane):
+        raise ObservationError(
+            f"plane is {type(plane).__name__}, expected a Plane or None; make one with Plane.through(a, b, c)"
+        )
     network = copy.deepcopy(unwrap(model)).double().eval()
     subdivision = Subdivision.of(corners.tolist())
-    first = observe(network, plane.at(*torch.from_numpy(corners.T.copy())), affine=True)
+    first = observed_at(
+        network, plane.at(*torch.from_numpy(corners.T.copy())), given="origin and directions of a plane"
+    )
     first.walls().map.check()
     weights = first.dense_weights(output=True)
     cutter = NetworkCutter(network, plane, first) if weights is None else DenseCutter(weights, first, plane)
@@ -92,17 +99,26 @@ def plane_regions(
 
 
 def _checked(window: Sequence[Sequence[float]]) -> Floats:
-    corners = np.asarray(window, dtype=np.float64)
+    try:
+        corners = np.asarray(window, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ObservationError(
+            f"window is {window!r:.60}, expected at least three corners with two finite coordinates each; give numbers "
+            "(x, y) for each corner"
+        ) from error
     if corners.ndim != 2 or corners.shape[1:] != (2,) or len(corners) < 3 or not np.isfinite(corners).all():
         raise ObservationError(
-            f"window has shape {corners.shape}, expected at least three corners with two finite coordinates each"
+            f"window has shape {corners.shape}, expected at least three corners with two finite coordinates each; "
+            "give (x, y) for each, counterclockwise"
         )
     sides = np.roll(corners, -1, 0) - corners
     after = np.roll(sides, -1, 0)
-    if not (sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0] > 0).all():
+    turn = np.arctan2(sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0], (sides * after).sum(1))
+    # all corners turn left, once round in all: twice or more crosses itself
+    if not (0 < turn).all() or not (turn < math.pi).all() or turn.sum() > 3 * math.pi:
         raise ObservationError(
-            f"window {corners.tolist()} is not strictly convex, or not counterclockwise; give the corners of a convex "
-            "polygon, counterclockwise"
+            f"window {corners.tolist()} is not strictly convex, crosses itself, or is not counterclockwise; give the "
+            "corners of a convex polygon, counterclockwise"
         )
     return corners
 

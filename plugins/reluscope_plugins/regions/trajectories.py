@@ -27,16 +27,28 @@ def circle(first: torch.Tensor, second: torch.Tensor, *, vertices: int = 1000) -
     Args:
         first: a, the point at angle 0, of any shape `(feature...)`.
         second: b, the point at a quarter of the way, of the same shape.
-        vertices: How many.
+        vertices: How many, at least 3.
 
     Returns:
         The vertices, the first again at the end, in float64, `(point, feature...)`.
+
+    Raises:
+        ObservationError: If a and b are no tensors of one shape, or there are fewer than 3 vertices.
 
     Example:
         >>> circle(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), vertices=4)[:2].round()
         tensor([[1., 0.],
                 [0., 1.]], dtype=torch.float64)
     """
+    both = (first, second)
+    if not all(isinstance(axis, torch.Tensor) for axis in both) or first.shape != second.shape:
+        got = [tuple(axis.shape) if isinstance(axis, torch.Tensor) else type(axis).__name__ for axis in both]
+        raise ObservationError(
+            f"circle: first and second are {got[0]} and {got[1]}, expected two tensors of one shape; give "
+            "both that of an input"
+        )
+    if isinstance(vertices, bool) or not isinstance(vertices, int) or vertices < 3:
+        raise ObservationError(f"circle: vertices is {vertices!r}, expected an integer of at least 3; give more")
     angle = 2 * math.pi * torch.arange(vertices + 1, dtype=torch.float64, device=first.device) / vertices
     angle[-1] = 0.0
     angle = angle.reshape(-1, *[1] * first.ndim)

@@ -352,6 +352,8 @@ def test_a_network_of_many_inputs_is_refused_before_it_begins() -> None:
         (torch.zeros(2), torch.ones(2), {"tolerance": 0.0}, "at least 1e-9"),
         (torch.zeros(2), torch.ones(2), {"limit": 0}, "limit is 0"),
         (torch.zeros(2), torch.ones(2), {"samples": -1}, "samples is -1"),
+        (torch.zeros(2), torch.ones(2), {"seconds": -1}, "seconds is -1, expected a number above 0; math.inf"),
+        (torch.zeros(2), torch.ones(2), {"seconds": math.nan}, "seconds is nan"),
     ],
 )
 def test_bad_input(low: torch.Tensor, high: torch.Tensor, options: dict[str, float], match: str) -> None:

@@ -24,6 +24,8 @@ from reluscope.errors import ObservationError
 from reluscope.observation import observe
 from reluscope.packing import unpack
 from reluscope_plugins.patterns.plane import Plane
+from reluscope_plugins.regions.box_regions import box_regions
+from reluscope_plugins.regions.decision_boundary import decision_boundary
 from reluscope_plugins.regions.dense_cutter import DenseCutter
 from reluscope_plugins.regions.line_regions import line_regions
 from reluscope_plugins.regions.network_cutter import NetworkCutter
@@ -528,6 +530,21 @@ def test_the_model_is_left_as_found() -> None:
         (((0, 0), (0, 1), (1, 0)), "not counterclockwise"),
         (((0, 0), (1, 0), (2, 0), (0, 1)), "not strictly convex"),
         (((0, 0), (1, 0), (math.nan, 1)), "finite coordinates"),
+        (
+            [(math.cos(4 * math.pi * k / 5), math.sin(4 * math.pi * k / 5)) for k in range(5)],
+            r"crosses itself.*give the corners of a convex polygon",
+        ),
+        # twice around; from its first corner all others run counterclockwise
+        (
+            [
+                ((1.1 if k == 5 else 1.0) * math.cos(4 * math.pi * k / 10), math.sin(4 * math.pi * k / 10))
+                for k in range(10)
+            ],
+            "crosses itself",
+        ),
+        ("abc", "window is 'abc', expected at least three corners.*give numbers"),
+        (((0, 0), (1,), (0, 1)), r"window is \(\(0, 0\), \(1,\), \(0, 1\)\), expected at least three corners"),
+        (None, "expected at least three corners"),
     ],
 )
 def test_windows_are_convex_polygons(window: Sequence[Sequence[float]], message: str) -> None:
@@ -541,8 +558,27 @@ def test_smooth_networks_are_refused() -> None:
 
 
 def test_inputs_that_do_not_fit() -> None:
-    with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied \(4x2 and 3x3\)"):
-        plane_regions(dense((3, 3, 1), 0))
+    model, side = dense((3, 3, 1), 0), torch.ones(2)
+    for find, what in (
+        (lambda: plane_regions(model), "origin and directions of a plane"),
+        (lambda: line_regions(model, torch.eye(2)), "the points of a line"),
+        (lambda: box_regions(model, -side, side), "low and high"),
+    ):
+        with pytest.raises(ObservationError, match=r"cannot be run on a batch of shape \(\d, 2\)") as caught:
+            find()
+        assert f"{what} must have the shape of one of them, without a sample dim, not (2,)" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_planes_are_planes() -> None:
+    with pytest.raises(ObservationError, match=r"plane is list, expected a Plane or None; make one with"):
+        plane_regions(dense((2, 3, 1), 0), [[0.0, 0.0]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("regions", [1, xr.Dataset()])
+def test_boundaries_are_of_regions(regions: Any) -> None:
+    with pytest.raises(ObservationError, match=r"regions is (int|Dataset), expected the data set that plane_regions"):
+        decision_boundary(regions)
 
 
 @settings(max_examples=15)

@@ -91,6 +91,18 @@ def test_other_activations_have_no_length_after_them() -> None:
     assert float(found.preactivation_length[0]) > 0
 
 
+@pytest.mark.parametrize("vertices", [0, -3, 2, True, 4.0])
+def test_circles_have_three_vertices(vertices: int) -> None:
+    with pytest.raises(ObservationError, match=r"vertices is .*, expected an integer of at least 3; give more"):
+        circle(torch.eye(2)[0], torch.eye(2)[1], vertices=vertices)
+
+
+@pytest.mark.parametrize(("second", "got"), [(torch.ones(3), r"\(2,\) and \(3,\)"), (1.0, r"\(2,\) and float")])
+def test_axes_of_a_circle_have_one_shape(second: torch.Tensor, got: str) -> None:
+    with pytest.raises(ObservationError, match=f"first and second are {got}, expected two tensors of one shape"):
+        circle(torch.ones(2), second)
+
+
 @pytest.mark.parametrize("weights", KINDS)
 def test_weights_have_the_variance_and_the_zeros_asked_for(weights: str) -> None:
     """Null: variance alpha sigma^2 / n. 250 000 weights; 4.9 standard errors, error probability below 1e-6."""
