@@ -58,9 +58,9 @@ class Claim(Entry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, known in (("verdict", VERDICTS), ("relation", RELATIONS)):
-            if getattr(self, key) not in known:
-                raise PluginError(f"claim {self.name!r}: unknown {key} {getattr(self, key)!r}. {nearest(str(getattr(self, key)), known)}")
+        for key, word, known in (("verdict", self.verdict, VERDICTS), ("relation", self.relation, RELATIONS)):
+            if word not in known:
+                raise PluginError(f"claim {self.name!r}: unknown {key} {word!r}. {nearest(str(word), known)}")
         if (self.predicate is None) == (self.sample is None):
             raise PluginError(f"claim {self.name!r}: expected either a predicate or a sample; give one of them")
         if (self.sample is None) != (self.value is None):
