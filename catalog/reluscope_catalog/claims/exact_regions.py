@@ -36,7 +36,7 @@ def arrangement_regions(weights: Sequence[Sequence[int]], biases: Sequence[int])
         >>> arrangement_regions([[1, 0], [0, 1], [1, 1]], [0, 0, -1]), arrangement_regions([[1], [2]], [0, 0])
         (7, 2)
     """
-    return _divided([tuple(map(Fraction, (*row, bias))) for row, bias in zip(weights, biases, strict=True)])
+    return _divided([[*row, bias] for row, bias in zip(weights, biases, strict=True)])
 
 
 def pieces(layers: Sequence[Layer], start: Fraction | None = None, stop: Fraction | None = None) -> list[Piece]:
@@ -115,7 +115,7 @@ def _fractions(values: torch.Tensor) -> list[list[Fraction]]:
     return [[Fraction(value) for value in row] for row in values.tolist()]
 
 
-def _divided(walls: list[Form]) -> int:
+def _divided(walls: list[list[int]]) -> int:
     walls = [wall for wall in walls if any(wall[:-1])]
     if not walls:
         return 1
@@ -123,11 +123,10 @@ def _divided(walls: list[Form]) -> int:
     axis = next(place for place, value in enumerate(last[:-1]) if value)
     traces = []
     for wall in others:
-        share = wall[axis] / last[axis]
-        trace = [value - share * own for value, own in zip(wall, last, strict=True)]
+        trace = [value * last[axis] - wall[axis] * own for value, own in zip(wall, last, strict=True)]
         if not any(trace):  # the same hyperplane
             return _divided(others)
-        traces.append(tuple(trace[:axis] + trace[axis + 1 :]))
+        traces.append(trace[:axis] + trace[axis + 1 :])
     return _divided(others) + _divided(traces)
 
 

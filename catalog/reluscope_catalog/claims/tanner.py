@@ -105,6 +105,22 @@ def dense_directions() -> Cases:
     )
 
 
+def scaled_networks() -> Cases:
+    """Return standard deviations of Gaussian networks, their depth, and segments in as many dimensions as units."""
+
+    def of(width: int) -> Cases:
+        return st.fixed_dictionaries(
+            {
+                "depth": st.integers(1, min(width, 2)),
+                "weight_std": st.sampled_from([1.0, 2.0, 0.5]),
+                "bias_std": st.sampled_from([0.0, 1.0]),
+                "ends": st.lists(_row(width), min_size=2, max_size=2, unique_by=tuple),
+            }
+        )
+
+    return st.integers(1, 4).flatmap(of)
+
+
 def one_layer_partitions(weights: list[list[int]], biases: list[int]) -> bool:
     """Return whether the hyperplanes leave sum_j binom(n1, j) regions."""
     return arrangement_regions(weights, biases) == hyperplane_regions(len(weights), len(weights[0]))
@@ -168,6 +184,28 @@ def scaled_projections(generator: np.random.Generator, size: int, direction: lis
     rows = generator.normal(0.0, weight_std / math.sqrt(len(direction)), (size, len(direction)))
     found: Floats = np.abs(rows @ np.array(direction, dtype=np.float64))
     return found
+
+
+def stretches(
+    generator: np.random.Generator, size: int, depth: int, weight_std: float, bias_std: float, ends: list[list[int]]
+) -> Floats:
+    """Return draws of ||d z^(L) / dt|| at random places of a segment, the mean of which is the expected length."""
+    start, end = np.array(ends, dtype=np.float64)
+    width = len(start)
+    values = start + generator.random((size, 1)) * (end - start)
+    slopes = np.broadcast_to(end - start, values.shape)
+    for _ in range(depth):
+        weights = generator.normal(0.0, weight_std / math.sqrt(width), (size, width, width))
+        values = np.einsum("soi,si->so", weights, values) + generator.normal(0.0, bias_std, (size, width))
+        slopes = np.einsum("soi,si->so", weights, slopes) * (values > 0)
+        values = np.maximum(values, 0.0)
+    found: Floats = np.linalg.norm(slopes, axis=1)
+    return found
+
+
+def gaussian_growth(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
+    """Return (M / 2)^L times the length of the segment for M = sigma_w sqrt(2 / pi)."""
+    return math.pow(weight_std / math.sqrt(2 * math.pi), depth) * math.dist(*ends)
 
 
 def gaussian_m(direction: list[int], weight_std: float, share: float = 1.0) -> float:

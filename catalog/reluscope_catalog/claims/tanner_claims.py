@@ -177,4 +177,16 @@ CLAIMS = [
         assumption="the n weights of the row are independent, each N(0, sigma_w^2 / n)",
         amends="trajectory_gaussian_m_scaled",
     ),
+    _statistical(
+        "trajectory_gaussian_growth",
+        "scaled_networks",
+        "stretches",
+        "gaussian_growth",
+        summary="What follows of M holds for Gaussian weights whose variance is divided by the width",
+        statement="E[l(z^(L)(t))] >= (sigma_w sqrt(2 / pi) / 2)^L l(x(t)) for Gaussian weights of variance"
+        " sigma_w^2 / n: what an M is short of a row, the n units of a layer make up for",
+        source=f"amends {_LECTURE}, theorem of Price and Tanner 2019, with W(i, j) of N(0, sigma_w^2 / n)",
+        assumption="x(t) is a segment in R^n; weights are independent N(0, sigma_w^2 / n), biases N(0, sigma_b^2)",
+        amends="trajectory_gaussian_m_scaled",
+    ),
 ]

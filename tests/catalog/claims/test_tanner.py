@@ -85,9 +85,18 @@ def per_cent_more_per_width(direction: list[int], weight_std: float) -> float:
     return 1.01 * claims.scaled_m(direction, weight_std)
 
 
+def whole_m(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
+    return 2**depth * claims.gaussian_growth(depth, weight_std, bias_std, ends)
+
+
+def of_one_gaussian_layer(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
+    return claims.gaussian_growth(1, weight_std, bias_std, ends)
+
+
 VALUES: dict[str, list[Any]] = {
     "trajectory_gaussian_m_sparse": [per_cent_more, root_of_share],
     "trajectory_gaussian_m_per_width": [per_cent_more_per_width],
+    "trajectory_gaussian_growth": [whole_m, of_one_gaussian_layer],
 }
 
 
