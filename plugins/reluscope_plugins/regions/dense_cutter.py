@@ -61,7 +61,7 @@ class DenseCutter:
         self._bits: Bits = np.full((1, row_bytes(axes.shape[1])), 255, np.uint8)
         self._patterns: list[Bits] = []
         self._outputs: Floats = np.empty(0)
-        self._scale = float(np.abs(inputs[0]).max())
+        self._axes = axes
 
     def cut(self, subdivision: Subdivision) -> Iterator[tuple[str, Integers]]:
         """Cut a subdivision, layer by layer.
@@ -72,9 +72,11 @@ class DenseCutter:
         Yields:
             The layer's site, and its units, one for each function that it was cut along.
         """
-        scale = self._scale
+        corners = np.column_stack([subdivision.points, np.ones(len(subdivision.points))])
+        before = np.abs(corners @ self._axes).max(0)  # the greatest value of each unit before
         for number, site in enumerate(self._sites):
-            highest = scale
+            terms = np.abs(self._weights[number]) @ before + np.abs(self._biases[number])  # what is summed up
+            before = np.empty(len(terms))
             units, faces, is_last = len(self._weights[number]), len(subdivision.start), site == self._sites[-1]
             chain = chains(subdivision.face, subdivision.following, subdivision.start, self._parent, self._bits, _STEPS)
             # the last layer's maps are wanted once only, so they are held in part
@@ -89,9 +91,10 @@ class DenseCutter:
                     end = min(width, begin + size)
                     at_vertices = parent[subdivision.face_of_vertices()]
                     values = _values(maps, at_vertices, subdivision.points, begin, end)
-                    greatest = np.maximum(values.max(0), -values.min(0))
-                    highest = max(highest, float(greatest.max()))
-                    tolerance = np.maximum(RELATIVE * greatest, ROUNDING * scale)
+                    some_units = slice(first + begin, first + end)
+                    before[some_units] = values.max(0).clip(0)
+                    greatest = np.maximum(before[some_units], -values.min(0))
+                    tolerance = np.maximum(RELATIVE * greatest, ROUNDING * terms[some_units])
                     came = subdivision.cut(values, tolerance)
                     parent, bits, self._outputs = parent[came], bits[came], self._outputs[came]
                     some = bits[:, (first + begin) // 8 : -(-(first + end) // 8)]
@@ -101,7 +104,7 @@ class DenseCutter:
                     some = bits[:, first // 8 : -(-(first + width) // 8)]
                     self._add(maps, parent, some, self._weights[-1][:, first : first + width])
             self._patterns = [*(pattern[parent] for pattern in self._patterns), bits]
-            self._old, self._parent, self._bits, scale = maps, parent, bits, highest
+            self._old, self._parent, self._bits = maps, parent, bits
             yield site, np.arange(units)
 
     def finish(self, subdivision: Subdivision) -> tuple[Floats, Bits]:

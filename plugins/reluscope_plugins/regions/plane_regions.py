@@ -44,8 +44,9 @@ def plane_regions(
     greater than 1e-12 of its greatest value counts as zero there, so that lines through one point leave no slivers;
     regions about as small as that, relative to the window, are lost.
 
-    What is no greater than 4e-15 of the greatest value before counts as zero too, and of places of a max-pool that are
-    the greatest together on a whole region the first wins.
+    What is no greater than 4e-15 of the terms that it is the sum of counts as zero too; in other networks than chains
+    of dense layers, of the greatest value at the site before. Of places of a max-pool that are the greatest together on
+    a whole region the first wins.
 
     Every result is checked: areas are positive and sum to the window's, vertices less edges plus regions are one, the
     functions of neighbouring regions agree at both ends of their common edge, and at 144 points of a grid the network
@@ -145,7 +146,9 @@ def _check(subdivision: Subdivision, corners: Floats, maps: Floats) -> None:
         edge = int(jump.max((1, 2)).argmax())
         raise ObservationError(
             f"the function jumps by {jump.max():.3g} from one region to the next, at {ends[edge, 0].tolist()}, "
-            "expected a continuous network; replace what jumps, such as hardshrink or a threshold with another value"
+            f"of terms up to {terms.max():.3g}, expected a continuous network of numbers that float64 can add up; "
+            "replace what jumps, such as hardshrink, or bring weights that differ by many powers of ten nearer to each "
+            "other"
         )
 
 

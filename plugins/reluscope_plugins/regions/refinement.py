@@ -66,7 +66,9 @@ class Refinement:
         self._pools = [name in observation.pools for name in walls.sites]
         self._units = _units(walls)
         self._done = 0
-        self._greatest = 0.0
+        weights = observation.dense_weights()
+        self._weights = None if weights is None else [weight.cpu().double().numpy() for weight in weights]
+        self._greatest: Floats = np.abs(box.half_sides)  # of each unit of the site before, its steepest gradient
         self._functions = np.empty((0, 0, 0))
         self._parent = np.zeros(1, dtype=np.int64)
 
@@ -108,12 +110,13 @@ class Refinement:
         site, columns = self._units[self._done]
         if not self._done or self._units[self._done - 1][0] != site:
             self._open(site)
-        noise = float(self.noise[self._site_of == site][0])
+        noises = self.noise[self._site_of == site]
         if self._pools[site]:
+            noise = float(noises[columns].max())
             self._parent = self._parent[self._choose(self._functions[self._parent][:, columns], noise)]
         else:
             for column in columns:
-                walls = self._functions[self._parent, column]
+                walls, noise = self._functions[self._parent, column], float(noises[column])
                 length = np.linalg.norm(walls[:, :-1], axis=1, keepdims=True)
                 self._parent = self._parent[self._cut(np.where(length > noise, walls / np.maximum(length, noise), 0.0))]
         self._done += 1
@@ -185,8 +188,12 @@ class Refinement:
         parts = np.array_split(self.centre, math.ceil(self.centre.size * len(here) / _NUMBERS))
         self._functions = np.concatenate([self.functions(some)[:, here] for some in parts])
         self._parent = np.arange(len(self.systems))
-        before, self._greatest = self._greatest, float(np.abs(self._functions[..., :-1]).max(initial=0.0))
-        self.noise[here] = max(NOISE * max(before, self._greatest), float(np.finfo(np.float64).tiny))
+        before, self._greatest = self._greatest, np.abs(self._functions[..., :-1]).max((0, 2), initial=0.0)
+        if self._weights is None:
+            terms = np.full(here.sum(), max(before.max(initial=0.0), self._greatest.max(initial=0.0)))
+        else:
+            terms = np.abs(self._weights[site]) @ before  # what is summed up
+        self.noise[here] = np.maximum(NOISE * terms, float(np.finfo(np.float64).tiny))
 
     def _balls(self, systems: list[Floats]) -> tuple[Floats, Floats]:
         self.programmes += self.weight * len(systems)

@@ -21,7 +21,7 @@ ROWS = 12
 NEAR = 1e-9
 """Of a wall's greatest value at the window's corners: a point at which it is no greater is too near to tell."""
 _ROUNDING = 1e-12
-"""Of the greatest value of all walls there: likewise."""
+"""Of the greatest value of all walls of the site there, and of the site before: likewise."""
 _NUMBERS = 2**22
 
 
@@ -53,7 +53,10 @@ def check_patterns(
     doubtful = np.flatnonzero((_bits(seen) != patterns[face]).any(1))
     walls = first.walls()
     greatest = walls.value.max(0).values.numpy()
-    least = np.maximum(NEAR * greatest, _ROUNDING * greatest.max())
+    of_sites = [greatest[walls.site == site].max(initial=0.0) for site in range(len(walls.sites))]
+    before = [float(first.affine().input.abs().max()), *of_sites[:-1]]
+    least = np.maximum(NEAR * greatest, _ROUNDING * np.maximum(of_sites, before)[walls.site])
+    least = np.maximum(least, np.finfo(np.float64).tiny)
     size = max(1, _NUMBERS // len(greatest))
     for some in np.split(doubtful, range(size, len(doubtful), size)):
         if not len(some):

@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 RELATIVE = 1e-12
 """Of a function's greatest value at any input: what is no greater counts as zero."""
 ROUNDING = 16 * float(np.finfo(np.float64).eps)
-"""Of the greatest value so far in the network: likewise, so that sums that cancel are zero."""
+"""Of the greatest terms that are summed up: likewise, so that sums that cancel are zero."""
 _SHRINKS = frozenset(("softshrink", "hardshrink"))
 
 
@@ -33,17 +33,17 @@ class SiteFunctions:
     Args:
         site: Name of the site.
         observed: Observes all inputs, batch by batch, within the graph.
-        scale: The greatest value before the site, at any input.
+        scale: The greatest value at the site before, or of the inputs, at any input.
 
     Attributes:
         pooled: Whether it is a max-pool.
-        scale: The greatest value up to the site.
+        scale: The greatest value at the site.
     """
 
     def __init__(self, site: str, observed: Callable[[], Iterable[Observation]], scale: float) -> None:
         self._site, self._observed = site, observed
         first = next(iter(observed()))
-        self.pooled, self.scale = site in first.pools, scale
+        self.pooled, self.scale = site in first.pools, 0.0
         walls = first.walls()
         self._walls = np.flatnonzero(walls.site == walls.sites.index(site))
         self._unit, self._beyond = walls.unit[self._walls], walls.beyond[self._walls]
@@ -59,7 +59,8 @@ class SiteFunctions:
         if self.pooled:
             counts = np.diff(self._windows, append=len(self._order))
             greatest[self._order] = np.repeat(np.maximum.reduceat(greatest[self._order], self._windows), counts)
-        self._tolerance = np.maximum(RELATIVE * greatest, ROUNDING * self.scale)
+        self.scale = self.scale or scale
+        self._tolerance = np.maximum(RELATIVE * greatest, ROUNDING * max(scale, self.scale))
         self._changing = self._pairs(high) if self.pooled else self._signs(low, high)
 
     def split(self, size: int) -> list[Integers]:

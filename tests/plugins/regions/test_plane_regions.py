@@ -601,3 +601,33 @@ def test_a_line_crosses_as_many_polygons_as_it_has_pieces(widths: list[int], see
         high = min([1.0, *(-height[speed < 0] / speed[speed < 0])])
         crossed += int(high - low > 1e-11 and (height[speed == 0] >= 0).all())
     assert crossed == int(pieces["region_count"])
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_values_that_shrink_from_layer_to_layer_are_not_taken_as_zero(hide: bool) -> None:
+    """Forty layers without biases, in which values fall to 1e-17 of the inputs; doubled weights change no pattern."""
+    widths = [2, *[8] * 40, 1]
+    generator = torch.Generator().manual_seed(3)
+    counts = []
+    for scale in (0.3, 0.6):
+        layers = [nn.Linear(a, b, bias=False, dtype=torch.float64) for a, b in itertools.pairwise(widths)]
+        generator.manual_seed(3)
+        for layer in layers:
+            layer.weight.data.copy_(scale * torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64))
+        model = nn.Sequential(*[module for layer in layers for module in (layer, nn.ReLU())][:-1])
+        counts.append(plane_regions(Hidden(model) if hide else model).sizes["region"])
+    assert counts[0] == counts[1] > 40
+
+
+@pytest.mark.parametrize("power", [-50, 30, 50])
+def test_a_unit_of_another_scale_changes_nothing(power: int) -> None:
+    """One hidden unit times a power of two, what leaves it over that: the same function, bit for bit."""
+    model = dense((2, 6, 6, 1), 1)
+    same = copy.deepcopy(model)
+    for layer in (same[0].weight, same[0].bias):
+        layer.data[0] *= 2.0**power
+    same[2].weight.data[:, 0] /= 2.0**power
+    areas = [np.sort(plane_regions(network).region_area.values) for network in (model, same)]
+    np.testing.assert_allclose(areas[0], areas[1], rtol=1e-9)
+    bounds = torch.ones(2, dtype=torch.float64)
+    assert box_regions(same, -bounds, bounds).sizes["region"] == len(areas[0])
