@@ -100,9 +100,11 @@ def attention_accuracies(
 ) -> dict[str, Numbers]:
     """Accuracies `(batch,)` at 2/32 samples and what it cost, weights drawn anew for each batch of 40 images.
 
-    Entropy and random selection see the same draws.
+    Entropy and random selection see the same draws. The test images lie sorted by class; they are shuffled first.
     """
     model, images, labels = trained_resnet20(data_root)
+    some = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[: batches * BATCH]
+    images, labels = images[some], labels[some]
     rs.quantize_(model, "psb")
     fields = receptive_fields(model, images[:1])
     rows: list[dict[str, float]] = []
