@@ -1,0 +1,136 @@
+"""Hartmann 2025, sections 3.2, 3.3 and A.4: how often patterns change in a step, and models of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reluscope.entries import Claim
+
+_CODE = "reluscope_catalog.claims.hartmann_temperature"
+_DATA = "any data; D(eta) is that the pattern of a sample differs before and after a step at rate eta (equation 3.15)"
+_PARAMETERS = "any mu, and any sigma but 0; 0 < P < 1; eta > 0"
+_SAMPLES = {"sample": f"{_CODE}:pattern_changes", "value": f"{_CODE}:arctan_law"}
+
+
+def _claim(name: str, strategy: str, **fields: Any) -> Claim:
+    if "sample" not in fields:
+        fields["predicate"] = f"{_CODE}:{name}"
+    return Claim(name=name, strategy=f"{_CODE}:{strategy}", **fields)
+
+
+CLAIMS = [
+    _claim(
+        "distance_nonnegative",
+        "steps",
+        summary="The distance and the temperature are not negative",
+        statement="P(D(eta)) >= 0 and T(eta) = -log(1 - P(D(eta))) >= 0",
+        source="Hartmann 2025, Observation 1",
+        assumption=_DATA,
+    ),
+    _claim(
+        "distance_zero_rate",
+        "steps_of_optimizers",
+        summary="At rate 0 no pattern changes",
+        statement="P(D(0)) = 0 and T(0) = 0",
+        source="Hartmann 2025, Observation 1",
+        assumption=_DATA + "; at rate 0 the optimizer leaves the parameters as they are",
+    ),
+    _claim(
+        "distance_reversal",
+        "steps",
+        summary="A step and the step back change as many patterns",
+        statement="P(D_theta(eta)) = P(D_theta'(-eta)), where theta' = Opt(theta, eta)",
+        source="Hartmann 2025, Observation 1",
+        assumption=_DATA + "; Opt(theta, eta) = theta + eta times the gradient of Q at theta (equation 3.14)",
+        verdict="refuted",
+    ),
+    _claim(
+        "distance_reversal_of_direction",
+        "directed_steps",
+        summary="A step and the step back along the same direction change as many patterns",
+        statement="P(D_theta(eta)) = P(D_theta'(-eta)), where theta' = Opt(theta, eta)",
+        source="amends Hartmann 2025, Observation 1",
+        assumption=_DATA + "; Opt(theta, eta) = theta + eta g with one g for both steps",
+        amends="distance_reversal",
+    ),
+    _claim(
+        "arctan_law",
+        "correlated_layers",
+        summary="How often a pattern changes at initialisation",
+        statement="P(D(eta)) = 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of Var(x_j) + s_b^2 and"
+        " s_g^2 = s_dw^2 sum of Var(x_j) + s_db^2",
+        source="Hartmann 2025, Theorem 1, equations 3.18, 3.20 and 3.21",
+        assumption="weights, biases and their gradients are normal of mean zero; inputs are independent, also of these,"
+        " here 1 or -1, so that the law needs no limit; of how gradients depend on weights nothing is said",
+        verdict="refuted",
+        **_SAMPLES,
+    ),
+    _claim(
+        "arctan_law_of_independent_gradients",
+        "first_layers",
+        summary="How often a pattern changes at initialisation, gradients independent of weights",
+        statement="P(D(eta)) = 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of Var(x_j) + s_b^2 and"
+        " s_g^2 = s_dw^2 sum of Var(x_j) + s_db^2",
+        source="amends Hartmann 2025, Theorem 1",
+        assumption="weights, biases and their gradients are normal of mean zero, gradients independent of weights and"
+        " biases; inputs are independent, also of these, here 1 or -1, so that the law needs no limit",
+        amends="arctan_law",
+        **_SAMPLES,
+    ),
+    _claim(
+        "product_variance",
+        "products",
+        summary="Variance of a weight times an input, as printed",
+        statement="Var(w x) = E[w^2 x^2] - E[w x]^2 = Var(w) Var(x)",
+        source="Hartmann 2025, equation 3.19",
+        assumption="w has mean zero; x is independent of it, of finite mean and variance",
+        verdict="refuted",
+    ),
+    _claim(
+        "product_variance_of_moment",
+        "products",
+        summary="Variance of a weight times an input",
+        statement="Var(w x) = Var(w) E[x^2]",
+        source="amends Hartmann 2025, equation 3.19",
+        assumption="w has mean zero; x is independent of it, of finite mean and variance",
+        amends="product_variance",
+    ),
+    _claim(
+        "owen_integral",
+        "slopes",
+        summary="The integral of a normal density times a normal distribution function over the positive numbers",
+        statement="integral from 0 to infinity of phi(a x) Phi(b x) dx = (pi / 2 + arctan(b / |a|)) / (2 pi |a|)",
+        source="Hartmann 2025, equation 3.37, after Owen 1980",
+        assumption="a is not 0",
+    ),
+    _claim(
+        "erf_inverse_main",
+        "transitions",
+        summary="Rate and mu of the model of the error function, as printed in the main text",
+        statement="P = (1 + erf((log eta - mu) / (sigma sqrt 2))) / 2 for"
+        " eta = exp(sigma sqrt 2 erfinv(2 P - 1) - mu), and for mu = sigma sqrt 2 erfinv(2 P - 1) - log eta",
+        source="Hartmann 2025, equations 3.43 and 3.44, which rearrange 3.17",
+        assumption=_PARAMETERS,
+        verdict="refuted",
+    ),
+    _claim(
+        "erf_inverse_sum",
+        "transitions",
+        summary="Rate and mu of the model of the error function with the other sign of mu",
+        statement="P = (1 + erf((mu + log eta) / (sigma sqrt 2))) / 2 for"
+        " eta = exp(sigma sqrt 2 erfinv(2 P - 1) - mu), and for mu = sigma sqrt 2 erfinv(2 P - 1) - log eta",
+        source="amends Hartmann 2025, equations 3.43 and 3.44: they rearrange 3.42",
+        assumption=_PARAMETERS,
+        amends="erf_inverse_main",
+    ),
+    _claim(
+        "erf_inverse_appendix",
+        "transitions",
+        summary="Rate and mu of the model of the error function, as printed in the appendix",
+        statement="P = (1 + erf((log eta - mu) / (sigma sqrt 2))) / 2 for"
+        " eta = exp(sigma sqrt 2 erfinv(2 P - 1) + mu), and for mu = log eta - sigma sqrt 2 erfinv(2 P - 1)",
+        source="Hartmann 2025, section A.4, (a) to (c); (a) is equation 3.17",
+        assumption=_PARAMETERS,
+        amends="erf_inverse_main",
+    ),
+]
