@@ -150,7 +150,9 @@ def deeper_layers_nonconvex(layer: int, inputs: int, shift: int, scale: int) -> 
     pad = [0] * (inputs - 2)
     first = ([[scale, 0, *pad], [0, scale, *pad]], [1 + scale * shift] * 2)
     network: list[Layer] = [first, ([[-1, -1]], [1]), *([([[1]], [0])] * (layer - 2))]
-    ends = [[Fraction(x, scale) - shift, Fraction(y, scale) - shift, *map(Fraction, pad)] for x, y in ((1, -3), (-3, 1))]
+    ends = [
+        [Fraction(x, scale) - shift, Fraction(y, scale) - shift, *map(Fraction, pad)] for x, y in ((1, -3), (-3, 1))
+    ]
     middle = [(x + y) / 2 for x, y in zip(*ends, strict=True)]
     at_ends = {at(network, end)[layer - 1] for end in ends}
     return len(at_ends) == 1 and at(network, middle)[layer - 1] not in at_ends
