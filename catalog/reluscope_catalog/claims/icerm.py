@@ -1,4 +1,4 @@
-"""Strategies, predicates and samples of the claims of the ICERM talk on expressivity."""
+"""Strategies, predicates and samples of the claims of the ICERM talk on linear regions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import nn
 
-from reluscope_catalog.claims.exact_regions import UNIT_SQUARE, arrangement_regions, cells, hidden_layers, pieces
-from reluscope_plugins.architectures.monomial import Monomial, monomial, softplus_derivative
+from reluscope_catalog.claims.exact_regions import arrangement_regions, hidden_layers, pieces
+from reluscope_catalog.claims.tanner import cube_regions
 from reluscope_plugins.architectures.sawtooth import sawtooth
 from reluscope_plugins.regions.expected_breakpoints import expected_breakpoints_bound
 from reluscope_plugins.regions.folding_network import folding_network
@@ -26,7 +26,6 @@ Cases = SearchStrategy[dict[str, Any]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _SMALL = st.integers(-3, 3)
-_SCALE = 2.0**-4
 
 
 def layers() -> Cases:
@@ -47,13 +46,6 @@ def layers() -> Cases:
 def two_layer_widths() -> Cases:
     """Return widths of the first of two layers, the second of which has one unit."""
     return st.fixed_dictionaries({"width": st.integers(1, 200)})
-
-
-def folding_sizes() -> Cases:
-    """Return numbers of inputs, and widths that are no less."""
-    line = st.tuples(st.just(1), st.lists(st.integers(1, 5), min_size=1, max_size=3))
-    plane = st.tuples(st.just(2), st.lists(st.integers(2, 5), min_size=1, max_size=2))
-    return st.one_of(plane, line).map(lambda size: {"inputs": size[0], "widths": size[1]})
 
 
 def folding_widths() -> Cases:
@@ -86,24 +78,6 @@ def segments() -> Cases:
         )
 
     return st.integers(1, 3).flatmap(of)
-
-
-def products() -> Cases:
-    """Return pairs of inputs in eighths, where the activation function is expanded, and errors 2^-k."""
-    eighths = st.integers(-8, 8)
-    return st.fixed_dictionaries({"x": eighths, "y": eighths, "at": st.integers(-2, 2), "error": st.integers(1, 20)})
-
-
-def powers() -> Cases:
-    """Return powers of a few variables."""
-    return st.fixed_dictionaries({"powers": st.lists(st.integers(1, 3), min_size=1, max_size=3)})
-
-
-def many_powers() -> Cases:
-    """Return powers of several variables."""
-    different = st.lists(st.integers(1, 40), min_size=1, max_size=4)
-    equal = st.tuples(st.integers(1, 3), st.integers(1, 8)).map(lambda found: [found[0]] * found[1])
-    return st.one_of(different, equal).map(lambda found: {"powers": found})
 
 
 def one_layer_upper_bound(weights: list[list[int]], biases: list[int]) -> bool:
@@ -169,40 +143,6 @@ def linear_bound(widths: list[int], bias_std: float, ends: list[list[int]]) -> f
     return 1 + expected_breakpoints_bound(len(ends[0]), widths, length, bias_std=bias_std)
 
 
-def product_gate(x: int, y: int, at: int, error: int) -> bool:
-    """Return whether four units come nearer to x y than 2^-error."""
-    # On [-1, 1] the fourth derivative of softplus, at most 1/8, leaves at most lambda^2 / (24 sigma''(b)), that is less
-    # than 0.4 lambda^2 for |b| <= 2; rounding adds less than 2^-48 / lambda^2. So lambda^2 = 2^-error or half of it.
-    model = monomial([1, 1], deep=False, scale=2.0 ** -math.ceil(error / 2), at=float(at))
-    found = model(torch.tensor([[x / 8, y / 8]], dtype=torch.float64)).item()
-    return _hidden_units(model) == 4 and abs(found - x * y / 64) < 2.0**-error
-
-
-def monomial_neurons(powers: list[int]) -> bool:
-    """Return whether (sum_i 7 ceil(log2 r_i)) + 4 is no less than the number of variables, which any network needs."""
-    return sum(7 * (power - 1).bit_length() for power in powers) + 4 >= len(powers)
-
-
-def monomial_neurons_each(powers: list[int]) -> bool:
-    """Return whether sum_i (7 ceil(log2 r_i) + 4) is no less than the units of a network that makes the monomial."""
-    model = monomial(powers, scale=_SCALE)
-    return made_by_gates(model) == powers and _hidden_units(model) <= sum(
-        7 * (power - 1).bit_length() + 4 for power in powers
-    )
-
-
-def monomial_neurons_one_layer(powers: list[int]) -> bool:
-    """Return whether no layer of prod_i (r_i + 1) - 1 units and an output with a bias makes the monomial."""
-    steps, factors = forward_differences(powers)
-    return not makes_monomial(steps, factors, powers, math.prod(math.factorial(power) for power in powers))
-
-
-def monomial_neurons_one_layer_enough(powers: list[int]) -> bool:
-    """Return whether a layer of prod_i (r_i + 1) units makes the monomial."""
-    model = monomial(powers, deep=False, scale=_SCALE)
-    return _hidden_units(model) == math.prod(power + 1 for power in powers) and _gate_powers(model.gates[0]) == powers
-
-
 def most_breakpoints(width: int) -> int:
     """Return how many breakpoints ReLU(g) has at most, where g is piecewise affine with so many.
 
@@ -212,12 +152,6 @@ def most_breakpoints(width: int) -> int:
     width - m, and 2 m + e zeros: width + m + e in all.
     """
     return max(width + (width + 1 - ends) // 2 + ends for ends in (0, 1, 2))
-
-
-def cube_regions(inputs: int, widths: list[int]) -> int:
-    """Return the number of activation regions of the folding network in the unit interval or square."""
-    found = hidden_layers(folding_network(inputs, widths))
-    return len(pieces(found, Fraction(0), Fraction(1)) if inputs == 1 else cells(found, UNIT_SQUARE))
 
 
 @torch.no_grad()
@@ -259,61 +193,6 @@ def composed_edges(count: int) -> tuple[Fraction, ...]:
         found |= level
         level = {place for y in level for place in (y / 2, 1 - y / 2)}
     return tuple(sorted(found))
-
-
-def makes_monomial(
-    steps: Sequence[Sequence[int]], factors: Sequence[int], powers: Sequence[int], expected: int
-) -> bool:
-    """Return whether sum_k c_k sigma(b + lambda s_k x) is a monomial, times lambda^d sigma^(d)(b), up to order d.
-
-    Taylor's terms are sum_k c_k prod_i s_ki^a_i for each term prod_i x_i^a_i / a_i!: all are to be zero
-    but that of the powers.
-    """
-    degree = sum(powers)
-    return all(
-        sum(
-            c * math.prod(s**a for s, a in zip(step, orders, strict=True))
-            for c, step in zip(factors, steps, strict=True)
-        )
-        == (expected if list(orders) == list(powers) else 0)
-        for orders in itertools.product(range(degree + 1), repeat=len(powers))
-        if sum(orders) <= degree
-    )
-
-
-def forward_differences(powers: Sequence[int]) -> tuple[list[list[int]], list[int]]:
-    """Return steps and factors of forward differences; the step 0 needs no unit, but a bias of the output."""
-    steps = [list(step) for step in itertools.product(*(range(power + 1) for power in powers))]
-    signs = [math.prod((-1) ** (r - k) * math.comb(r, k) for r, k in zip(powers, step, strict=True)) for step in steps]
-    return steps, signs
-
-
-def made_by_gates(model: Monomial) -> list[int]:
-    """Return the powers of the monomial that the gates make, each taken for the product or square that it tends to."""
-    variables = model.variables
-    made = [[int(i == j) for j in range(variables)] for i in range(variables)]
-    for gate, operands in zip(model.gates, model.operands, strict=True):
-        orders = _gate_powers(gate)
-        made.append(
-            [sum(r * made[place][j] for r, place in zip(orders, operands, strict=True)) for j in range(variables)]
-        )
-    return made[-1]
-
-
-# The powers of a gate, told by its weights; [] where they make no monomial.
-def _gate_powers(gate: Any) -> list[int]:
-    steps = [[round(value) for value in row] for row in (gate[0].weight / _SCALE).tolist()]
-    powers = steps[0]
-    degree = sum(powers)
-    shared = (2 * _SCALE) ** degree * softplus_derivative(degree, gate[0].bias[0].item())
-    factors = [round(value) for value in (gate[2].weight[0] * shared).tolist()]
-    expected = 2**degree * math.prod(math.factorial(power) for power in powers)
-    return powers if makes_monomial(steps, factors, powers, expected) else []
-
-
-def _hidden_units(model: Monomial) -> int:
-    gates: Any = model.gates
-    return sum(gate[0].out_features for gate in gates)
 
 
 def _relu(x: Fraction) -> Fraction:

@@ -7,14 +7,15 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.icerm"
+_MONOMIALS = "reluscope_catalog.claims.icerm_monomials"
 _TALK = "Jeong, Barton and Ramirez 2020 (Summer@ICERM)"
 _KNOWN = "slide ReLU Networks as Partitioning Input Space: known theorems"
 _DEPTH = "slide Improved Expressivity Results with Depth"
 _SMOOTH = "the activation function is smooth, with derivatives that are not zero up to degree 2 d where it is expanded"
 
 
-def _claim(name: str, strategy: str, **fields: Any) -> Claim:
-    return Claim(name=name, strategy=f"{_CODE}:{strategy}", predicate=f"{_CODE}:{name}", **fields)
+def _claim(name: str, strategy: str, code: str = _CODE, **fields: Any) -> Claim:
+    return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{name}", **fields)
 
 
 CLAIMS = [
@@ -39,9 +40,10 @@ CLAIMS = [
         " n1 + 2 + ceil(n1 / 2) linear regions",
         verdict="refuted",
     ),
-    _claim(
-        "montufar_attained_patterns",
-        "folding_sizes",
+    Claim(
+        name="montufar_attained_patterns",
+        strategy="reluscope_catalog.claims.tanner:attainable_sizes",
+        predicate=f"{_CODE}:montufar_attained_patterns",
         summary="Some network has as many activation regions as Montufar's bound says",
         statement="the maximal number of regions of the input space on each of which a network with n0 inputs and L"
         " hidden layers of n_i >= n0 rectifiers has one activation pattern is at least"
@@ -93,6 +95,7 @@ CLAIMS = [
     _claim(
         "product_gate",
         "products",
+        code=_MONOMIALS,
         summary="Four smooth units come as near to a product as one likes",
         statement="for any epsilon > 0 a hidden layer of four units with softplus computes x y with an error below"
         " epsilon",
@@ -102,6 +105,7 @@ CLAIMS = [
     _claim(
         "monomial_neurons",
         "many_powers",
+        code=_MONOMIALS,
         summary="A deep network makes a monomial of few neurons, as the sum is printed",
         statement="m(f) <= (sum over i = 1 ... n of 7 ceil(log2 r_i)) + 4 for f = x_1^r_1 ... x_n^r_n; m(f) is at least"
         " n, since a network of fewer neurons is constant along some direction",
@@ -112,6 +116,7 @@ CLAIMS = [
     _claim(
         "monomial_neurons_each",
         "many_powers",
+        code=_MONOMIALS,
         summary="A deep network makes a monomial of neurons that are linear in the number of variables",
         statement="m(f) <= sum over i = 1 ... n of (7 ceil(log2 r_i) + 4) for f = x_1^r_1 ... x_n^r_n",
         source=f"amends {_TALK}, {_DEPTH}, after Rolnick and Tegmark 2018",
@@ -121,6 +126,7 @@ CLAIMS = [
     _claim(
         "monomial_neurons_one_layer",
         "powers",
+        code=_MONOMIALS,
         summary="One hidden layer makes a monomial of the product of powers plus one, and of no fewer neurons",
         statement="m_1(f) = prod over i = 1 ... n of (r_i + 1) for f = x_1^r_1 ... x_n^r_n",
         source=f"{_TALK}, {_DEPTH}",
@@ -130,6 +136,7 @@ CLAIMS = [
     _claim(
         "monomial_neurons_one_layer_enough",
         "powers",
+        code=_MONOMIALS,
         summary="One hidden layer makes a monomial of the product of powers plus one neurons",
         statement="m_1(f) <= prod over i = 1 ... n of (r_i + 1) for f = x_1^r_1 ... x_n^r_n, also if the output has no"
         " bias",

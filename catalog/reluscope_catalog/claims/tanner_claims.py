@@ -7,22 +7,23 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.tanner"
+_PATHS = "reluscope_catalog.claims.tanner_paths"
 _LECTURE = "Tanner, Theories of Deep Learning C6.5, video 5"
 _WEIGHTS = "any n0 rows of W, or all if there are fewer, are linearly independent"
 _POLYLINE = "x(t) is a polyline, the weights are independent and so are the biases"
 _GAUSSIAN = "the weights of the row are independent, each N(0, sigma_w^2)"
 
 
-def _claim(name: str, strategy: str, predicate: str = "", **fields: Any) -> Claim:
-    return Claim(name=name, strategy=f"{_CODE}:{strategy}", predicate=f"{_CODE}:{predicate or name}", **fields)
+def _claim(name: str, strategy: str, predicate: str = "", code: str = _CODE, **fields: Any) -> Claim:
+    return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{predicate or name}", **fields)
 
 
 def _statistical(name: str, strategy: str, sample: str, value: str, **fields: Any) -> Claim:
     return Claim(
         name=name,
-        strategy=f"{_CODE}:{strategy}",
-        sample=f"{_CODE}:{sample}",
-        value=f"{_CODE}:{value}",
+        strategy=f"{_PATHS}:{strategy}",
+        sample=f"{_PATHS}:{sample}",
+        value=f"{_PATHS}:{value}",
         relation="at least",
         **fields,
     )
@@ -98,7 +99,6 @@ CLAIMS = [
         source=f"{_LECTURE}, slide Partition of the input domain: with depth, theorem, read of the maximum",
         assumption="the weights are chosen",
         verdict="refuted",
-        amends="depth_lower_bound",
     ),
     _claim(
         "depth_lower_bound_attained",
@@ -109,11 +109,12 @@ CLAIMS = [
         source=f"amends {_LECTURE}, slide Partition of the input domain: with depth, after Pascanu, Montufar and Bengio"
         " 2014, theorem 1",
         assumption="n_l >= n0 for all l; the weights are chosen; here n0 is 1 or 2, and what counts is the unit cube",
-        amends="depth_lower_bound_maximum",
+        amends="depth_lower_bound",
     ),
     _claim(
         "trajectory_growth",
         "random_layers",
+        code=_PATHS,
         summary="The expected length of a curve's image grows at least as (M / 2)^L",
         statement="if E|u^T w_i| >= M ||u|| for every row w_i, then E[l(z^(L)(t))] >= (M / 2)^L l(x(t))",
         source=f"{_LECTURE}, theorem of Price and Tanner 2019",
@@ -124,6 +125,7 @@ CLAIMS = [
         "trajectory_growth_symmetric",
         "symmetric_layers",
         "trajectory_growth",
+        code=_PATHS,
         summary="The expected length of a curve's image grows at least as (M / 2)^L in symmetric networks",
         statement="if weights and biases have distributions that are symmetric about zero, and E|u^T w_i| >= M ||u||"
         " for every row w_i, then E[l(z^(L)(t))] >= (M / 2)^L l(x(t))",

@@ -19,7 +19,9 @@ from reluscope.lab import Lab
 from reluscope.verification import judge
 from reluscope_catalog.claims import icerm as claims
 from reluscope_catalog.claims import icerm_claims as declarations
+from reluscope_catalog.claims import icerm_monomials as monomials
 from reluscope_catalog.claims.exact_regions import arrangement_regions, hidden_layers, pieces
+from reluscope_catalog.claims.tanner import cube_regions
 from reluscope_plugins.architectures.monomial import monomial
 from reluscope_plugins.architectures.sawtooth import sawtooth
 from reluscope_plugins.regions.folding_network import folding_network
@@ -41,12 +43,12 @@ def unit_less(weights: list[list[int]], biases: list[int]) -> bool:
 
 def ceilings(inputs: int, widths: list[int]) -> bool:
     folds = math.prod(math.ceil(width / inputs) for width in widths[:-1]) ** inputs
-    return claims.cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
+    return cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
 
 
 def all_widths_fold(inputs: int, widths: list[int]) -> bool:
     folds = math.prod(width // inputs for width in widths) ** inputs
-    return claims.cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
+    return cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
 
 
 def one_more(widths: list[int]) -> bool:
@@ -98,7 +100,7 @@ def three_units(x: int, y: int, at: int, error: int) -> bool:
 
 def units_of(powers: list[int]) -> int:
     return sum(
-        math.prod(power + 1 for power in claims._gate_powers(gate)) for gate in monomial(powers, scale=2**-4).gates
+        math.prod(power + 1 for power in monomials._gate_powers(gate)) for gate in monomial(powers, scale=2**-4).gates
     )
 
 
@@ -115,8 +117,8 @@ def product_of_powers(powers: list[int]) -> bool:
 
 
 def last_unit_lost(powers: list[int]) -> bool:
-    steps, factors = claims.forward_differences(powers)
-    return claims.makes_monomial(steps[:-1], factors[:-1], powers, math.prod(map(math.factorial, powers)))
+    steps, factors = monomials.forward_differences(powers)
+    return monomials.makes_monomial(steps[:-1], factors[:-1], powers, math.prod(map(math.factorial, powers)))
 
 
 MUTANTS: dict[str, list[Any]] = {
@@ -219,7 +221,7 @@ def test_crossed_regions_are_those_of_line_regions() -> None:
 @pytest.mark.parametrize("powers", [[1], [2], [1, 1], [2, 1]])
 def test_one_unit_less_and_a_bias_come_near_to_the_monomial(powers: list[int]) -> None:
     """The counterexample, with softplus at 1: Taylor's remainder and rounding are all that is left."""
-    steps, factors = claims.forward_differences(powers)
+    steps, factors = monomials.forward_differences(powers)
     degree, small = sum(powers), 2.0**-10
     s = 1 / (1 + math.exp(-1))
     derivative = {1: s, 2: s * (1 - s), 3: s * (1 - s) * (1 - 2 * s)}[degree]

@@ -16,6 +16,7 @@ from reluscope.lab import Lab
 from reluscope.verification import judge
 from reluscope_catalog.claims import tanner as claims
 from reluscope_catalog.claims import tanner_claims as declarations
+from reluscope_catalog.claims import tanner_paths as paths
 from reluscope_catalog.claims.exact_regions import UNIT_SQUARE, arrangement_regions, cells, pieces
 
 
@@ -55,12 +56,12 @@ def last_layer_folds_too(inputs: int, widths: list[int]) -> bool:
 
 
 def no_half(weights: list[int], biases: list[int], depth: int, points: list[list[int]]) -> bool:
-    expected, least, length = claims.growth_terms(weights, biases, depth, points)
+    expected, least, length = paths.growth_terms(weights, biases, depth, points)
     return expected >= least**depth * length
 
 
 def of_one_layer(weights: list[int], biases: list[int], depth: int, points: list[list[int]]) -> bool:
-    expected, least, length = claims.growth_terms(weights, biases, depth, points)
+    expected, least, length = paths.growth_terms(weights, biases, depth, points)
     return expected * (1 + 2**-40) >= least / 2 * length
 
 
@@ -74,23 +75,23 @@ MUTANTS: dict[str, list[Any]] = {
 
 
 def per_cent_more(direction: list[int], weight_std: float, share: float) -> float:
-    return 1.01 * claims.sparse_m(direction, weight_std, share)
+    return 1.01 * paths.sparse_m(direction, weight_std, share)
 
 
 def root_of_share(direction: list[int], weight_std: float, share: float) -> float:
-    return math.sqrt(share) * claims.gaussian_m(direction, weight_std)
+    return math.sqrt(share) * paths.gaussian_m(direction, weight_std)
 
 
 def per_cent_more_per_width(direction: list[int], weight_std: float) -> float:
-    return 1.01 * claims.scaled_m(direction, weight_std)
+    return 1.01 * paths.scaled_m(direction, weight_std)
 
 
 def whole_m(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
-    return 2**depth * claims.gaussian_growth(depth, weight_std, bias_std, ends)
+    return float(2**depth) * paths.gaussian_growth(depth, weight_std, bias_std, ends)
 
 
 def of_one_gaussian_layer(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
-    return claims.gaussian_growth(1, weight_std, bias_std, ends)
+    return paths.gaussian_growth(1, weight_std, bias_std, ends)
 
 
 VALUES: dict[str, list[Any]] = {
@@ -174,4 +175,4 @@ def test_cells_of_one_layer_are_those_of_the_arrangement() -> None:
 
 def test_the_growth_of_one_unit() -> None:
     # w and b are 1 or -1: of the four images of [0, 2] two are |[1, 3]| and |[0, 1]| long, the others [0, 1] and none
-    assert claims.growth_terms([1, -1], [1, -1], 1, [[0], [2]]) == (1.0, 1.0, 2.0)
+    assert paths.growth_terms([1, -1], [1, -1], 1, [[0], [2]]) == (1.0, 1.0, 2.0)
