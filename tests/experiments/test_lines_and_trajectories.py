@@ -18,7 +18,7 @@ from reluscope_plugins.regions.random_networks import random_network
 LAB = rs.Lab(plugins=[architectures, datasets, performance, procedures, regions, schedulers])
 NAMES = (
     "tanner_figure_1",
-    "tanner_figure_3_width",
+    "tanner_figure_2",
     "tanner_figure_3a",
     "tanner_figure_3b",
     "hanin_rolnick_lines",

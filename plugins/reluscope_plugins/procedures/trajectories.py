@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from reluscope_plugins.patterns.plane import ticks
-from reluscope_plugins.regions.random_networks import Weights, random_network
+from reluscope_plugins.regions.random_networks import Activation, Weights, random_network
 from reluscope_plugins.regions.trajectories import circle, trajectory_lengths, trajectory_projection
 from reluscope_plugins.regions.trajectory_bounds import expected_length, length_lower_bound, length_upper_bound
 from reluscope_plugins.regions.trajectory_picture import trajectory_picture
@@ -38,6 +38,7 @@ def trajectories(
     weight_std: NotNegative = 2.0,
     bias_std: NotNegative = 0.0,
     share: Share = 1.0,
+    activation: Activation = "relu",
     networks: Positive = 20,
     curve: Literal["line", "circle"] = "circle",
     vertices: Annotated[int, pydantic.Field(ge=3)] = 100,
@@ -47,15 +48,15 @@ def trajectories(
     r"""Measure the growth of a curve's length from layer to layer, exactly for each of many drawn networks.
 
     The curve is a circle in a random plane around the origin, of radius 1, or a line between two random points of it.
-    Lengths are those after each hidden ReLU.
+    Lengths are those after each hidden activation.
 
     Writes the group `layers`: the length after each layer over that of the curve, along the dim `layer`, its mean over
     networks and its standard error; and the group `growth`, along the dim `bound`: the mean over networks and layers
-    but the first of the growth from one layer to the next, and beside it the bounds of its expectation, and where it is
-    known (Gaussian weights, all of them drawn) that. Layers that a curve does not reach do not count.
+    but the first of the growth from one layer to the next, and beside it, for ReLU, the bounds of its expectation, and
+    where it is known (Gaussian weights, all of them drawn) that. Layers that a curve does not reach do not count.
 
     With `pictures`, the first network's curve is shown too: the group `projections` holds, along the dims `layer` and
-    `point`, the vertices of its image before each hidden ReLU on the first two principal components, and the group
+    `point`, the vertices of its image before each activation on the first two principal components, and the group
     `pictures` a drawing of each, on a scale of its own.
 
     Args:
@@ -67,6 +68,7 @@ def trajectories(
         weight_std: Root of the number of a layer's inputs times the standard deviation of such a weight.
         bias_std: Standard deviation of the biases, which are Gaussian.
         share: Share of weights that are not zero.
+        activation: Of the hidden layers: `"relu"`, `"hardtanh"` or `"leaky_relu"`.
         networks: How many are drawn.
         curve: `"circle"` or `"line"`.
         vertices: Of the polygon that stands for the circle, at least 3.
@@ -83,6 +85,7 @@ def trajectories(
             weight_std=weight_std,
             bias_std=bias_std,
             share=share,
+            activation=activation,
         )
         points = _curve(curve, inputs, vertices, context.seed(_CURVES, number))
         found = trajectory_lengths(model, points)
@@ -94,11 +97,11 @@ def trajectories(
     _record_layers(context, np.array(lengths))
     after_first = np.concatenate(growth)
     layer = [width, width]
-    expected = {
-        "lower bound": length_lower_bound(layer, weights=weights, weight_std=weight_std, share=share),
-        "upper bound": length_upper_bound(layer, weight_std=weight_std, share=share),
-    }
-    if weights == "gaussian" and share == 1:
+    expected = {}
+    if activation == "relu":
+        expected["lower bound"] = length_lower_bound(layer, weights=weights, weight_std=weight_std, share=share)
+        expected["upper bound"] = length_upper_bound(layer, weight_std=weight_std, share=share)
+    if activation == "relu" and weights == "gaussian" and share == 1:
         expected["expected"] = expected_length(layer, weight_std=weight_std)
     _record_growth(context, after_first[~np.isnan(after_first)], expected)
 

@@ -1,4 +1,4 @@
-"""Random ReLU networks: Gaussian, uniform or discrete weights, a share of them non-zero."""
+"""Random fully connected networks: Gaussian, uniform or discrete weights, a share of them non-zero."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch import nn
 from reluscope.errors import RecipeError
 
 Weights = Literal["gaussian", "uniform", "discrete"]
+Activation = Literal["relu", "hardtanh", "leaky_relu"]
+_MODULES = {"relu": nn.ReLU, "hardtanh": nn.Hardtanh, "leaky_relu": nn.LeakyReLU}
 
 
 def check_weights(weights: str, weight_std: float, bias_std: float, share: float) -> None:
@@ -44,8 +46,9 @@ def random_network(
     weight_std: float = math.sqrt(2.0),
     bias_std: float = 0.0,
     share: float = 1.0,
+    activation: Activation = "relu",
 ) -> nn.Sequential:
-    r"""Draw a fully connected ReLU network, in float64.
+    r"""Draw a fully connected network, in float64.
 
     Each weight is zero with probability $1 - \alpha$, else drawn with mean 0 and variance $\sigma_w^2 / n$, where n is
     the number of inputs of its layer: `"gaussian"` $N(0, \sigma_w^2 / n)$, `"uniform"` $U(-C, C)$ with
@@ -59,6 +62,7 @@ def random_network(
         weight_std: $\sigma_w$.
         bias_std: $\sigma_b$.
         share: $\alpha$, the share of weights that are not zero.
+        activation: Of the hidden layers: `"relu"`, `"hardtanh"` or `"leaky_relu"`, as torch has them by default.
 
     Returns:
         The network.
@@ -77,6 +81,8 @@ def random_network(
     check_weights(weights, weight_std, bias_std, share)
     if len(widths) < 2 or min(widths) < 1:
         raise RecipeError(f"widths = {list(widths)}, expected at least the numbers of inputs and outputs, all above 0")
+    if activation not in _MODULES:
+        raise RecipeError(f"activation = {activation!r}, expected one of {', '.join(map(repr, _MODULES))}")
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=torch.float64)
@@ -90,5 +96,5 @@ def random_network(
         with torch.no_grad():
             layer.weight.copy_(drawn * kept * (weight_std / math.sqrt(inputs)))
             layer.bias.copy_(bias_std * torch.randn(outputs, **like))  # type: ignore[call-overload]
-        layers += [layer, nn.ReLU()]
+        layers += [layer, _MODULES[activation]()]
     return nn.Sequential(*layers[:-1])

@@ -13,6 +13,7 @@ from torch import nn
 from reluscope.errors import ObservationError
 from reluscope.observation import Observation, observe
 from reluscope.preserve import preserved
+from reluscope_plugins.regions.activation_values import activations
 from reluscope_plugins.regions.line_walk import Floats, LineWalk, Polyline
 
 _AT_ONCE = 2**22
@@ -68,11 +69,12 @@ def trajectory_lengths(model: nn.Module, points: torch.Tensor) -> xr.Dataset:
 
     Returns:
         `input_length`, `output_length`, and along the dim `site` (activation sites in the order of the calls, no
-        max-pools) `preactivation_length`, `activation_length` (after the activation; NaN where it is no ReLU) and
+        max-pools) `preactivation_length`, `activation_length` (after the activation) and
         `growth`: the activation's length over that of the site before it, or over that of the input.
 
     Raises:
-        ObservationError: If the network is not piecewise linear, or points are no such tensor.
+        ObservationError: If the network is not piecewise linear, or has an activation that may jump, or points are no
+            such tensor.
 
     References:
         Raghu et al. 2017, section 2.1 (trajectory length).
@@ -93,7 +95,8 @@ def trajectory_lengths(model: nn.Module, points: torch.Tensor) -> xr.Dataset:
         sites: tuple[str, ...] = ()
         for observation, inputs in _along(line, knots):
             sites = observation.sites
-            found = [[_length(values) for values in _both(observation, site)] for site in sites]
+            after_sites = activations(line.network, inputs, observation)
+            found = [(_length(_rows(observation, site)), _length(after_sites[site])) for site in sites]
             lengths = np.array(found).reshape(-1, 2).T + (lengths if lengths.size else 0.0)
             ends += _length(inputs), _length(observation.output)
     before, after = lengths
@@ -138,8 +141,7 @@ def trajectory_projection(model: nn.Module, points: torch.Tensor) -> xr.Dataset:
         parts: dict[str, list[torch.Tensor]] = {}
         for number, (observation, _) in enumerate(_along(line, knots)):
             for site in observation.sites:
-                rows = observation.preactivation[site].reshape(observation.samples, -1)
-                parts.setdefault(site, []).append(rows[int(number > 0) :])
+                parts.setdefault(site, []).append(_rows(observation, site)[int(number > 0) :])
     if not parts:
         raise ObservationError(
             "the network bends at max-pools alone, expected an activation site to project at; add one"
@@ -179,10 +181,8 @@ def _along(line: Polyline, knots: Floats) -> Iterator[tuple[Observation, torch.T
         most = max(2, int(_AT_ONCE // max(values, 1.0)))
 
 
-def _both(observation: Observation, site: str) -> tuple[torch.Tensor, torch.Tensor]:
-    before = observation.preactivation[site].reshape(observation.samples, -1)
-    is_relu = observation.site[site].activation == "relu"
-    return before, torch.relu(before) if is_relu else torch.full_like(before, math.nan)
+def _rows(observation: Observation, site: str) -> torch.Tensor:
+    return observation.preactivation[site].reshape(observation.samples, -1)
 
 
 def _length(values: torch.Tensor) -> float:

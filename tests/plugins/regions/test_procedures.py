@@ -98,6 +98,12 @@ def test_sparse_networks_have_no_exact_growth() -> None:
     assert "expected" not in growth.bound.values.tolist()
 
 
+def test_bounds_are_those_of_relu() -> None:
+    growth = run(CURVES, activation="hardtanh")["growth"].to_dataset().growth
+    assert growth.bound.values.tolist() == ["measured", "one error more", "one error less"]
+    assert (growth > 0).all()
+
+
 def test_no_pictures_unless_asked_for() -> None:
     assert set(run(CURVES).children) == {"layers", "growth", "outcome"}
 

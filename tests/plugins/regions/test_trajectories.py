@@ -84,11 +84,67 @@ def test_a_projection_onto_one_unit_has_no_second_coordinate() -> None:
     assert float(projected.first.max() - projected.first.min()) > 0
 
 
-def test_other_activations_have_no_length_after_them() -> None:
-    model = nn.Sequential(nn.Linear(2, 5), nn.ReLU6(), nn.Linear(5, 1)).double()
-    found = trajectory_lengths(model, torch.eye(2))
-    assert found.activation_length.isnull().all()
-    assert float(found.preactivation_length[0]) > 0
+class Reused(nn.Module):
+    """One activation called twice, and one in place between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.act = nn.Linear(3, 6), nn.Linear(6, 6), nn.Hardtanh()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(2.0 * nn.functional.leaky_relu_(self.second(self.act(self.first(x))), 0.2))
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [nn.ReLU6(), nn.Hardtanh(-0.3, 0.7), nn.LeakyReLU(0.2), nn.PReLU(), nn.Hardsigmoid(), nn.Softshrink(0.3)],
+)
+def test_lengths_after_any_activation(activation: nn.Module) -> None:
+    """Against sampled sums, which cut corners off and lengthen nothing."""
+    generator = torch.Generator().manual_seed(5)
+    model = nn.Sequential(nn.Linear(3, 12), activation, nn.Linear(12, 12), activation).double()
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator))
+            layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator))
+    ends = 2 * torch.randn(2, 3, dtype=torch.float64, generator=generator)
+    found = trajectory_lengths(model, ends)
+    values = ends[0] + torch.linspace(0, 1, 40_001, dtype=torch.float64)[:, None] * (ends[1] - ends[0])
+    with torch.no_grad():
+        for number in range(2):
+            values = activation(model[2 * number](values))
+            sampled, exact = float(values.diff(dim=0).norm(dim=1).sum()), float(found.activation_length[number])
+            assert exact * (1 - 1e-4) < sampled <= exact * (1 + 1e-12)
+    assert float(found.output_length) == pytest.approx(float(found.activation_length[1]), rel=1e-12)
+
+
+def test_an_activation_called_twice_and_in_place() -> None:
+    model = Reused().double()
+    ends = torch.tensor([[-2.0, 0.5, 1.0], [2.0, -1.0, 0.3]], dtype=torch.float64)
+    found = trajectory_lengths(model, ends)
+    sampled = ends[0] + torch.linspace(0, 1, 40_001, dtype=torch.float64)[:, None] * (ends[1] - ends[0])
+    with torch.no_grad():
+        one = nn.functional.hardtanh(model.first(sampled))
+        two = nn.functional.leaky_relu(model.second(one), 0.2)
+        three = nn.functional.hardtanh(2 * two)
+    lengths = [float(values.diff(dim=0).norm(dim=1).sum()) for values in (one, two, three)]
+    np.testing.assert_allclose(found.activation_length, lengths, rtol=1e-4)
+
+
+@pytest.mark.parametrize("activation", [nn.Hardshrink(), nn.Threshold(0.1, 20.0)])
+def test_activations_that_may_jump_have_no_length(activation: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(2, 5), activation, nn.Linear(5, 1)).double()
+    with pytest.raises(ObservationError, match=r"site '1#0' is (hardshrink|threshold), expected an activation"):
+        trajectory_lengths(model, torch.eye(2))
+
+
+@pytest.mark.parametrize(("activation", "module"), [("hardtanh", nn.Hardtanh), ("leaky_relu", nn.LeakyReLU)])
+def test_random_networks_of_other_activations(activation: str, module: type) -> None:
+    model, same = drawn([2, 3, 1], 0, activation=activation), drawn([2, 3, 1], 0)
+    assert isinstance(model[1], module)
+    assert torch.equal(model[0].weight, same[0].weight)
+    with pytest.raises(RecipeError, match="activation = 'tanh', expected one of 'relu', 'hardtanh', 'leaky_relu'"):
+        drawn([2, 3, 1], 0, activation="tanh")
 
 
 @pytest.mark.parametrize("vertices", [0, -3, 2, True, 4.0])
