@@ -56,7 +56,8 @@ def hidden_units_as_outputs() -> Cases:
 
 def slopes() -> Cases:
     """Return slopes of the regions along an interval."""
-    return st.fixed_dictionaries({"slopes": st.lists(st.integers(0, 20), min_size=1, max_size=8)})
+    found = st.lists(st.integers(0, 20), min_size=1, max_size=8)
+    return st.fixed_dictionaries({"slopes": st.one_of(found, found.map(sorted))})
 
 
 def affine_product(layers: exact.Layers, x: list[int], direction: list[int]) -> bool:
