@@ -70,7 +70,7 @@ CLAIMS = [
         statement="composing the mirror map with itself n times yields a sawtooth with 2^n equally spaced affine"
         " components on [0, 1]",
         source=f"{_TALK}, slide Sawtooth functions/triangular wave functions",
-        assumption="n >= 1",
+        assumption="n >= 1; composed n times is applied n times",
     ),
     _claim(
         "mirror_map_network",
