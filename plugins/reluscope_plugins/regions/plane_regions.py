@@ -19,6 +19,7 @@ from reluscope_plugins.patterns.plane import Plane
 from reluscope_plugins.regions.dense_cutter import DenseCutter
 from reluscope_plugins.regions.fitting_inputs import observed_at
 from reluscope_plugins.regions.network_cutter import NetworkCutter
+from reluscope_plugins.regions.region_states import pattern_layout
 from reluscope_plugins.regions.sampled_patterns import check_patterns
 from reluscope_plugins.regions.subdivision import Subdivision
 
@@ -65,10 +66,14 @@ def plane_regions(
         vertices counterclockwise, region after region), `region_slope(region, feature, axis)` and
         `region_offset(region, feature)`, which give output $s_x x + s_y y + o$ in coordinates of the plane, and
         `region_pattern(region, byte)`, the bits of all units, site after site as `Observation.packed` lays them out
-        (max-pools last). Of vertices: `vertex_position(vertex, axis)`. Of edges: `edge_vertices(edge, end)`,
-        `edge_regions(edge, side)` (left of it and right, -1 beyond the window), `edge_site(edge)` (number of the site
+        (max-pools last), which `region_states` decodes. Of vertices: `vertex_position(vertex, axis)`. Of edges:
+        `edge_vertices(edge, end)`, `edge_regions(edge, side)` (left of it and right, -1 beyond the window),
+        `edge_site(edge)` (number of the site
         that made it, -1 for the window) and `edge_unit(edge)`. Of sites: `regions_so_far(site)`, how many regions there
-        are when sites up to this one are looked at, and `site_units(site)`, the units at all positions.
+        are when sites up to this one are looked at, `site_units(site)`, the units at all positions, and where a pattern
+        holds them: `pattern_byte(site)`, the first byte, `pattern_rows(site)` of `pattern_units(site)` units each, of
+        `pattern_bits(site)` bits each. Of the window and the plane: `window_corner(window_side, axis)`,
+        `plane_origin(input)`, `plane_direction(axis, input)`.
 
     Raises:
         ObservationError: If the network is not piecewise linear, or jumps, or the window is no convex polygon.
@@ -96,7 +101,7 @@ def plane_regions(
     maps, patterns = cutter.finish(subdivision)
     _check(subdivision, corners, maps)
     check_patterns(network, plane, first, subdivision, patterns)
-    return _dataset(subdivision, sites, first, maps, patterns)
+    return _dataset(subdivision, sites, first, maps, patterns, plane, corners)
 
 
 def _checked(window: Sequence[Sequence[float]]) -> Floats:
@@ -158,6 +163,8 @@ def _dataset(
     first: Observation,
     maps: Floats,
     patterns: npt.NDArray[np.uint8],
+    plane: Plane,
+    window: Floats,
 ) -> xr.Dataset:
     # half-edges face by face, counterclockwise
     corner_vertex, corners = subdivision.polygons()
@@ -180,6 +187,14 @@ def _dataset(
         "edge_site": (("edge",), site, "number of the site that made an edge, -1 for the window's"),
         "edge_unit": (("edge",), unit, "unit that made an edge, -1 for the window's"),
         "site_units": (("site",), units, "units of a site, at all positions; 0 of a max-pool"),
+        **pattern_layout(described),
+        "window_corner": (("window_side", "axis"), window, "corner of the window, counterclockwise"),
+        "plane_origin": (("input",), plane.origin.flatten().numpy(), "input at (0, 0), flattened"),
+        "plane_direction": (
+            ("axis", "input"),
+            np.stack([direction.flatten().numpy() for direction in plane.directions]),
+            "step along an axis, flattened",
+        ),
         "regions_so_far": (
             ("site",),
             np.array([count for _, count, _ in sites]),

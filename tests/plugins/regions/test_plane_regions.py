@@ -30,6 +30,7 @@ from reluscope_plugins.regions.dense_cutter import DenseCutter
 from reluscope_plugins.regions.line_regions import line_regions
 from reluscope_plugins.regions.network_cutter import NetworkCutter
 from reluscope_plugins.regions.plane_regions import SQUARE, plane_regions
+from reluscope_plugins.regions.region_states import region_states
 
 
 def loaded(name: str) -> Any:
@@ -409,6 +410,41 @@ def test_a_unit_that_is_zero_but_for_rounding_is_inactive(hide: bool) -> None:
     network = Hidden(model) if hide else model
     states = states_as_they_come(plane_regions(network), network, layers)
     assert sorted(map(tuple, states.tolist())) == [(0, 0, 0, 0), (1, 1, 1, 0)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_states_of_regions(name: str) -> None:
+    """At a point inside of each region the network's own pattern, unit by unit as edges count them."""
+    build, shape = NETWORKS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = build().double()
+    plane = Plane.through(*drawn(3, *shape, seed=3)) if shape else Plane.axes()
+    found = plane_regions(model, plane)
+    states = region_states(found)
+    np.testing.assert_array_equal(found["window_corner"], SQUARE)
+    np.testing.assert_array_equal(found["plane_origin"], plane.origin.flatten())
+    np.testing.assert_array_equal(found["plane_direction"], [direction.flatten() for direction in plane.directions])
+    large = np.flatnonzero(found["region_area"].values > 1e-6)
+    ends = np.cumsum(found["region_corners"].values)
+    points, corner = found["vertex_position"].values, found["corner_vertex"].values
+    corners = np.split(points[corner], ends[:-1])
+    inside = torch.from_numpy(np.array([corners[region].mean(0) for region in large]))
+    seen = observe(model, plane.at(*inside.T))
+    assert len(large) > 3
+    for number, site in enumerate(found["site"].values.tolist()):
+        own = states["region_state"].values[:, states["unit_site"].values == number]
+        np.testing.assert_array_equal(own[large], seen.pattern[site].reshape(len(large), -1))
+        np.testing.assert_array_equal(
+            states["site_unit"].values[states["unit_site"].values == number], range(own.shape[1])
+        )
+    sides, maker = found["edge_regions"].values, found["edge_site"].values
+    inner = np.flatnonzero(maker >= 0)
+    offset = np.searchsorted(states["unit_site"].values, maker[inner]) + found["edge_unit"].values[inner]
+    left, right = (states["region_state"].values[side, offset] for side in sides[inner].T)
+    assert (left != right).all()
+    with pytest.raises(ObservationError, match="regions is int, expected the data set that plane_regions returns"):
+        region_states(1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hide", [False, True])
