@@ -193,8 +193,9 @@ def serra_upper_bound(inputs: int, widths: Sequence[int]) -> int:
     J = \{ j : 0 \le j_l \le \min(n_0, n_1 - j_1, \ldots, n_{l-1} - j_{l-1}, n_l) \}$$
 
     Behind a region where $n_l - j_l$ units are active, the image has at most so many dimensions. The sum is taken by
-    the dimension that is left, so that it is quick for any widths. For one layer it is `hyperplane_regions`; for
-    inputs of one dimension it is attained.
+    the dimension that is left, so that it is quick for any widths. For one layer it is `hyperplane_regions`. For inputs
+    of one dimension it is $\prod_l (n_l + 1)$ where all layers but the last have two units at least, and is attained
+    where all have three; with widths 2 and 2 it is 9.
 
     Args:
         inputs: Dimension of the input, $n_0$.
@@ -204,7 +205,7 @@ def serra_upper_bound(inputs: int, widths: Sequence[int]) -> int:
         The bound.
 
     References:
-        Serra, Tjandraatmadja & Ramalingam 2018, theorem 1.
+        Serra, Tjandraatmadja & Ramalingam 2018, theorem 1; section 3 on inputs of one dimension ($n_l \ge 3$).
 
     Example:
         >>> serra_upper_bound(2, [2, 2, 2]), product_upper_bound(2, [2, 2, 2])
@@ -214,10 +215,11 @@ def serra_upper_bound(inputs: int, widths: Sequence[int]) -> int:
     regions = {inputs: 1}  # how many, by the dimension that is left
     for width in widths:
         following: dict[int, int] = {}
+        ways = [math.comb(width, j) for j in range(width + 1)]
         for dimension, count in regions.items():
             for j in range(min(dimension, width) + 1):
                 left = min(dimension, width - j)
-                following[left] = following.get(left, 0) + count * math.comb(width, j)
+                following[left] = following.get(left, 0) + count * ways[j]
         regions = following
     return sum(regions.values())
 

@@ -73,6 +73,30 @@ def test_serra_by_the_sum_over_j(inputs: int, widths: list[int]) -> None:
         assert pascanu_lower_bound(inputs, widths) <= montufar_lower_bound(inputs, widths) <= total
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_three_units_attain_serra_in_one_dimension(depth: int) -> None:
+    """Each layer but the last maps four pieces onto the next one's window; the last has three thresholds."""
+    # 4 relu(x) - 4 relu(1/2 - x) + 6 relu(1 - x) - 4, of slopes -2, 2, -2, 4 on [-1/2, 5/4], each piece onto [0, 1]
+    layers: list[nn.Module] = []
+    for _ in range(depth - 1):
+        linear = nn.Linear(1, 3, dtype=torch.float64)
+        out = nn.Linear(3, 1, dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor([[1.0], [-1.0], [-1.0]]))
+            linear.bias.copy_(torch.tensor([0.0, 0.5, 1.0]))
+            out.weight.copy_(1.75 * torch.tensor([[4.0, -4.0, 6.0]]))
+            out.bias.fill_(1.75 * -4.0 - 0.5)
+        layers += [linear, nn.ReLU(), out]
+    last = nn.Linear(1, 3, dtype=torch.float64)
+    with torch.no_grad():
+        last.weight.fill_(1.0)
+        last.bias.copy_(torch.tensor([0.1, -0.4, -0.8]))
+    model = nn.Sequential(*layers, last, nn.ReLU(), nn.Linear(3, 1, dtype=torch.float64))
+    line = torch.tensor([[-0.5], [1.25]], dtype=torch.float64)
+    assert int(line_regions(model, line, pieces=False).region_count) == 4**depth
+    assert serra_upper_bound(1, [3] * depth) == 4**depth
+
+
 def test_numbers_of_any_size_are_exact() -> None:
     assert pattern_count(1000) == 2**1000
     assert serra_upper_bound(1000, [1000]) == 2**1000
