@@ -108,6 +108,7 @@ def test_linear_in_the_number_of_regions(capsys: pytest.CaptureFixture[str]) -> 
     slope = np.polyfit(np.log(regions), np.log(seconds), 1)[0]
     with capsys.disabled():
         print(f"\n2-724-724-1: {', '.join(f'{int(n)} regions {s:.2f} s' for s, n in found)}; exponent {slope:.2f}")
+    assert regions.max() >= 9e5
     assert slope <= 1.15
 
 
