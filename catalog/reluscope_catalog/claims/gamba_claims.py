@@ -83,7 +83,7 @@ CLAIMS = [
         strategy=f"{_CODE}:shapes",
         sample=f"{_CODE}:cosines_at_init",
         value=f"{_CODE}:cosines_at_init_value",
-        effect=0.02,
+        effect=0.03,
         amends="cosines_at_init",
     ),
     Claim(
@@ -95,6 +95,7 @@ CLAIMS = [
         strategy=f"{_CODE}:shapes",
         sample=f"{_CODE}:cosines_at_init_mean",
         value=0.0,
+        effect=0.02,
         amends="cosines_at_init",
     ),
     _exact(
