@@ -28,7 +28,7 @@ def wall_area(
     times (Cauchy and Crofton), so that half the mean number of breakpoints, which `line_regions` finds exactly, is the
     area of the walls in surfaces of the box, without bias. It is no number of regions: many small regions have as much
     wall as few large ones. `estimated_region_count` estimates that number, of smaller networks; from lines alone it is
-    only bounded, by the most regions on one of them from below and by `serra_upper_bound` from above.
+    only bounded (`region_count_bounds`).
 
     Where several units change their state in one place, their common wall counts once.
 
