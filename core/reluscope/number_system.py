@@ -25,7 +25,7 @@ class System(Protocol):
 
     @property
     def operations(self) -> Mapping[str, float]:
-        """Operations that one product takes with one sample, by name, such as `{"add": 1, "shift": 1}`."""
+        """Operations that one product takes with one sample, by name, such as 1 for `"add"`."""
 
     @property
     def stochastic(self) -> bool:

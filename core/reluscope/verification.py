@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -149,7 +148,6 @@ def judge(claim: Claim, *, examples: int = EXAMPLES, seed: int = 0, case: Case |
             claim.check_parameters(case)
             found = Found(1, None if evaluated(claim.name, examiner, case) else case)
         else:
-            _need_hypothesis()
             number = max(1, min(examples // EXACT_PER_STATISTICAL, 500)) if claim.statistical else examples
             found = search(claim.name, claim.cases(), examiner, examples=number, seed=seed)
     except (ClaimError, PluginError) as error:
@@ -193,18 +191,13 @@ def write(found: Sequence[Verdict], out: str | Path, *, lab: Lab, examples: int,
         "provenance": provenance.collect(
             seeds=[seed],
             plugins=plugins.values(),
-            packages=[*provenance.required(), "hypothesis"],
+            packages=provenance.required(),
         ),
     }
     with ArchiveWriter(out, attrs=attrs) as writer:
         for verdict in found:
             writer.append(GROUP, labelled(verdict), {"claim": verdict.claim.name})
         return writer.finish()
-
-
-def _need_hypothesis() -> None:
-    if importlib.util.find_spec("hypothesis") is None:
-        raise ClaimError("cases are drawn by hypothesis, which is missing; run `pip install 'reluscope[testing]'`")
 
 
 class _Examiner:

@@ -298,10 +298,3 @@ def test_one_case_is_replayed() -> None:
 def test_search_hides_no_health_check() -> None:
     with pytest.raises(ClaimError, match="'huge'"):
         search("huge", st.lists(st.integers(), min_size=20_000), lambda case: True, examples=50, seed=0)
-
-
-def test_without_hypothesis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    verdict = judged(lambda n: True)
-    assert verdict.verdict == "error"
-    assert "pip install 'reluscope[testing]'" in verdict.problem
