@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from reluscope.errors import NotFiniteError, QuantizationError
-from reluscope.finite import trouble
+from reluscope.finite import total, trouble
 from reluscope.quantized_layers import LAYERS, torch_layer
 
 
@@ -71,17 +73,20 @@ def _unfit(module: nn.Module) -> str:
 
 
 def check_finite_weights(layers: Mapping[str, nn.Module]) -> None:
-    """See to it that all weights and biases are finite.
+    """See to it that all weights, biases and running statistics are finite.
 
     Args:
-        layers: Name to layer.
+        layers: Name to layer or batch norm.
 
     Raises:
-        NotFiniteError: If a parameter holds NaN or infinity; names it.
+        NotFiniteError: If one holds NaN or infinity; names it.
     """
     for name, layer in layers.items():
-        for key, parameter in layer.named_parameters(prefix=name, recurse=False):
-            what = trouble(parameter.detach())
+        own = (layer.named_parameters(prefix=name, recurse=False), layer.named_buffers(prefix=name, recurse=False))
+        for key, tensor in itertools.chain(*own):
+            if math.isfinite(float(total(tensor.detach()))):
+                continue
+            what = trouble(tensor.detach())
             if what:
                 raise NotFiniteError(
                     f"parameter {key!r} holds {what}; expected finite values; training may have diverged: go back to "

@@ -55,15 +55,34 @@ def _outputs(layer: Any) -> int:
     return int(layer.out_channels if hasattr(layer, "out_channels") else layer.out_features)
 
 
+def output_variance(layer: Any, weights: LayerWeights, x: Tensor, weight: Tensor, *sizes: Any) -> Tensor:
+    r"""Return the variance of a layer's outputs if every multiplication draws its own weight.
+
+    $\sum_i x_i^2 \operatorname{Var} \tilde W_i$ for each output.
+
+    Args:
+        layer: The layer.
+        weights: What it multiplies with.
+        x: Its input, rounded.
+        weight: Its folded weight.
+        *sizes: Output size that a transposed convolution was asked for, if any.
+
+    Returns:
+        As the layer's output; float32 where that is of half precision, which has no room for squares.
+    """
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    encoded, _ = weights.encoded(layer, weight.to(wide))
+    variance = weights.arithmetic.system.variance(encoded, weights.samples)
+    total: Tensor = layer.product(x.to(wide) ** 2, variance, None, *sizes)
+    return total.clamp_(min=0)
+
+
 def _normal(layer: Any, weights: LayerWeights, x: Tensor, weight: Tensor, *sizes: Any) -> Tensor:
-    arithmetic = weights.arithmetic
     with torch.no_grad():
-        encoded, _ = weights.encoded(layer, weight)
-        variance = arithmetic.system.variance(encoded, weights.samples).to(weight.dtype)
-        total = layer.product(x * x, variance, None, *sizes).clamp_(min=0)
-        generator = arithmetic.generator_on(total.device)
+        total = output_variance(layer, weights, x, weight, *sizes)
+        generator = weights.arithmetic.generator_on(total.device)
         normal = torch.randn(total.shape, generator=generator, device=total.device, dtype=total.dtype)
-        return normal.mul_(total.sqrt_())
+        return normal.mul_(total.sqrt_()).to(weight.dtype)
 
 
 def _unit(layer: Any, channels: int, like: Tensor) -> Tensor:

@@ -103,7 +103,6 @@ def quantize_(
             f"({reasons or 'it has no parameters'})"
         )
     numbers = _resolved(samples, layers, skipped)
-    check_finite_weights(layers)
     folds, refused = foldable_norms(model) if fold_batchnorm else ({}, {})
     folds = {layer: norm for layer, norm in folds.items() if layer in layers}
     skipped |= {name: f"not folded: {why}" for name, why in refused.items() if name in skipped}
@@ -117,6 +116,7 @@ def quantize_(
         generator=torch.Generator().manual_seed(seed),
     )
     modules = dict(model.named_modules())
+    check_finite_weights(layers | {name: modules[name] for name in folds.values()})
     try:
         for name, layer in layers.items():
             norm = (modules[folds[name]],) if name in folds else ()
@@ -146,7 +146,8 @@ def restore_(model: nn.Module) -> None:
         >>> type(model[0]).__name__
         'Linear'
     """
-    quantized_layers(model)
+    if not any(type(module) in PLAIN for module in model.modules()):
+        quantized_layers(model)  # raises
     _restore(model)
 
 
@@ -238,6 +239,7 @@ def _check_plain(model: nn.Module) -> None:
 def _restore(model: nn.Module) -> None:
     for module in model.modules():
         weights = module.__dict__.pop("quantization", None)
+        module.__dict__.pop("folded", None) if type(module) in PLAIN else None
         if isinstance(weights, LayerWeights):
             module.__class__ = weights.plain
         elif type(module) in PLAIN:

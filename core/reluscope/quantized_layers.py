@@ -46,6 +46,9 @@ class Quantized(nn.Module):
             independent = arithmetic.draws == "product" and arithmetic.system.stochastic
             drawn = weights.expected(self, weight) if independent else weights.drawn(self, weight)
         output: Tensor = self.product(x, drawn, bias, *sizes)
+        if weights.folds():
+            norm: Any = weights.norm[0]
+            norm.folded = True
         if independent:
             with torch._C.DisableTorchFunction():
                 difference = noise(self, weights, x, weight, output, *sizes)
@@ -142,8 +145,13 @@ class QuantizedConvTranspose3d(_Transposed, nn.ConvTranspose3d):
 
 
 class _Folded(nn.Module):
+    # Whether its work has been done in this pass: not if the layer before it was replaced or restored.
+    folded: bool = False
+
     def forward(self, input: Tensor) -> Tensor:
-        output: Tensor = super().forward(input) if self.training else input
+        done = self.folded and not self.training
+        self.folded = False
+        output: Tensor = input if done else super().forward(input)
         return output
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import reluscope as rs
 from reluscope.errors import QuantizationError
+from reluscope.product_draws import output_variance
 
 ERROR = 1e-6
 
@@ -167,6 +168,29 @@ def test_exact_and_matched_draws_agree(make: Callable[[], nn.Module], x: Tensor)
     exact, matched = (independent(limit, rows, 16, make, x) for limit in (1 << 30, 0))
     for first, second in zip(exact.T, matched.T, strict=True):
         assert scipy.stats.ks_2samp(first.numpy(), second.numpy()).pvalue > ERROR / (2 * len(exact.T))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("name", [*LAYERS, *TRANSPOSED])
+def test_matched_draws_have_the_variance_of_the_sum(name: str, dtype: torch.dtype) -> None:
+    """One weight at a time: its output squared times its variance. Half precision has no room for these squares."""
+    make, shape = (LAYERS | TRANSPOSED)[name]
+    torch.manual_seed(1)
+    layer = make().to(dtype)
+    for parameter in layer.parameters():
+        parameter.data *= 0.01
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    rs.quantize_(layer, Binarized(), activations=None, samples=3, draws="product")
+    found = output_variance(layer, layer.quantization, x, layer.weight.detach())
+    variance = Binarized().variance(layer.weight.detach().double(), 3)
+    expected: Tensor | float = 0.0
+    for place in range(layer.weight.numel()):
+        one = torch.zeros(layer.weight.numel(), dtype=torch.float64)
+        one[place] = 1.0
+        expected = expected + variance.flatten()[place] * layer.product(x.double(), one.view_as(variance), None) ** 2
+    # Positive terms of at most 8 roundings each, at most 64 in a sum; half precision is widened to float32.
+    rounding = torch.finfo(found.dtype).eps
+    torch.testing.assert_close(found.double(), expected, rtol=72 * rounding, atol=0)
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 30])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torchvision
@@ -10,7 +12,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 import reluscope as rs
 from reluscope.batchnorm_folding import foldable_norms
-from reluscope.errors import QuantizationError
+from reluscope.errors import NotFiniteError, QuantizationError
 from reluscope.lab import Lab
 from reluscope_plugins import architectures
 
@@ -199,3 +201,28 @@ def test_a_norm_over_another_dim_is_refused() -> None:
     rs.quantize_(network, Exact(), activations=None)
     with pytest.raises(QuantizationError, match="fold_batchnorm=False"):
         network(torch.randn(2, 3, 4, dtype=torch.float64))
+
+
+def test_a_norm_does_its_own_work_where_the_layer_before_it_does_not() -> None:
+    """Restored by itself, or replaced."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).double().eval()
+    model[1].running_mean.uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    plain = model(x)
+    rs.quantize_(model, "float32", activations=None)
+    torch.testing.assert_close(model(x), plain)
+    rs.restore_(model[0])
+    assert torch.equal(model(x), plain)
+    rs.restore_(model)
+    assert type(model[1]) is nn.BatchNorm2d
+    assert "folded" not in vars(model[1])
+
+
+@pytest.mark.parametrize("name", ["1.weight", "1.bias", "1.running_mean", "1.running_var"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_folded_norm_that_is_not_finite_is_refused_by_name(name: str, value: float) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
+    model.state_dict()[name][2] = value
+    with pytest.raises(NotFiniteError, match=name):
+        rs.quantize_(model, "float32")
+    assert type(model[0]) is nn.Linear

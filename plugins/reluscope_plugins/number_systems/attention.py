@@ -82,7 +82,7 @@ def attend(
         x: Images, `(sample, channel, y, x)`.
         base_samples: Draws of the first pass.
         refined_samples: Draws where it is refined, the first ones included.
-        select: `"entropy"`, or `"random"`: in each image as many pixels, anywhere, at the same cost.
+        select: `"entropy"`, or `"random"`: in each image as many pixels, anywhere.
         margin: By how many pixels of the last feature map the mask is widened in all directions.
         carry: How the mask is carried to the layers: `"receptive"` or `"scaled"`.
         fields: What `receptive_fields(model, x)` returned, for many batches; None finds it here.
