@@ -67,7 +67,7 @@ def directed_steps() -> Cases:
 
 
 def first_layers() -> Cases:
-    """Return layers at initialisation with steps whose weights do not depend on those of the layer."""
+    """Return layers at initialisation with steps independent of them, and with which probability an input is 1."""
     return st.fixed_dictionaries(
         {
             "units": st.integers(1, 2),
@@ -76,14 +76,9 @@ def first_layers() -> Cases:
             "step": st.sampled_from([1.0, 2.0]),
             "bias": st.sampled_from([0.0, 1.0]),
             "step_bias": st.sampled_from([0.0, 2.0]),
+            "positive": st.sampled_from([0.75, 0.875, 0.5]),
         }
     )
-
-
-def correlated_layers() -> Cases:
-    """Return the same with a correlation of each weight and its step."""
-    correlation = st.sampled_from([-1.0, 1.0, 0.0])
-    return st.tuples(first_layers(), correlation).map(lambda both: both[0] | {"correlation": both[1]})
 
 
 def products() -> Cases:
@@ -164,23 +159,32 @@ def pattern_changes(
     step: float,
     bias: float,
     step_bias: float,
-    correlation: float = 0.0,
+    positive: float,
 ) -> npt.NDArray[np.bool_]:
-    """Return whether the pattern of a layer changes: weights of variance 1, inputs 1 or -1, equally likely."""
+    """Return whether the pattern of a layer changes: weights of variance 1, inputs 1 or else -1."""
     shape = (size, units, inputs + 1)
     x = np.ones((size, 1, inputs + 1))
-    x[:, 0, :inputs] = 2 * generator.integers(0, 2, (size, inputs)) - 1
-    weight, other = generator.standard_normal(shape), generator.standard_normal(shape)
-    moved = correlation * weight + math.sqrt(1 - correlation**2) * other
+    x[:, 0, :inputs] = np.where(generator.random((size, inputs)) < positive, 1, -1)
+    weight, moved = generator.standard_normal(shape), generator.standard_normal(shape)
     before = (weight * x * ([1.0] * inputs + [bias])).sum(2)
     after = before - rate * (moved * x * ([step] * inputs + [step_bias])).sum(2)
     return np.asarray(((before > 0) != (after > 0)).any(1))
 
 
 def arctan_law(
-    units: int, inputs: int, rate: float, step: float, bias: float, step_bias: float, correlation: float = 0.0
+    units: int, inputs: int, rate: float, step: float, bias: float, step_bias: float, positive: float
 ) -> float:
-    """Return the probability of Theorem 1; the variance of each input is 1."""
+    """Return the probability of Theorem 1 as printed, with the variances of the inputs."""
+    variance = 4 * positive * (1 - positive)
+    return predicted_distance(
+        1.0, step, units, rate, squared_norm=inputs * variance, bias_std=bias, step_bias_std=step_bias
+    )
+
+
+def arctan_law_of_moments(
+    units: int, inputs: int, rate: float, step: float, bias: float, step_bias: float, positive: float
+) -> float:
+    """Return the same with E[x^2], which is 1."""
     return predicted_distance(1.0, step, units, rate, squared_norm=inputs, bias_std=bias, step_bias_std=step_bias)
 
 

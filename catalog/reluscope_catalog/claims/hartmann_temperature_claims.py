@@ -9,7 +9,11 @@ from reluscope.entries import Claim
 _CODE = "reluscope_catalog.claims.hartmann_temperature"
 _DATA = "any data; D(eta) is that the pattern of a sample differs before and after a step at rate eta (equation 3.15)"
 _PARAMETERS = "any mu, and any sigma but 0; 0 < P < 1; eta > 0"
-_SAMPLES = {"sample": f"{_CODE}:pattern_changes", "value": f"{_CODE}:arctan_law"}
+_CHANGES = f"{_CODE}:pattern_changes"
+_INITIAL = (
+    "weights, biases and their gradients are normal of mean zero and all independent, as the proof has it; inputs are"
+    " independent, also of these, here 1 or -1 with any probabilities, so that the law needs no limit of wide layers"
+)
 
 
 def _claim(name: str, strategy: str, **fields: Any) -> Claim:
@@ -55,27 +59,27 @@ CLAIMS = [
     ),
     _claim(
         "arctan_law",
-        "correlated_layers",
+        "first_layers",
         summary="How often a pattern changes at initialisation",
         statement="P(D(eta)) = 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of Var(x_j) + s_b^2 and"
         " s_g^2 = s_dw^2 sum of Var(x_j) + s_db^2",
         source="Hartmann 2025, Theorem 1, equations 3.18, 3.20 and 3.21",
-        assumption="weights, biases and their gradients are normal of mean zero; inputs are independent, also of these,"
-        " here 1 or -1, so that the law needs no limit; of how gradients depend on weights nothing is said",
+        assumption=_INITIAL,
         verdict="refuted",
-        **_SAMPLES,
+        sample=_CHANGES,
+        value=f"{_CODE}:arctan_law",
     ),
     _claim(
-        "arctan_law_of_independent_gradients",
+        "arctan_law_of_moments",
         "first_layers",
-        summary="How often a pattern changes at initialisation, gradients independent of weights",
-        statement="P(D(eta)) = 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of Var(x_j) + s_b^2 and"
-        " s_g^2 = s_dw^2 sum of Var(x_j) + s_db^2",
+        summary="How often a pattern changes at initialisation, by the second moments of the inputs",
+        statement="P(D(eta)) = 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of E[x_j^2] + s_b^2 and"
+        " s_g^2 = s_dw^2 sum of E[x_j^2] + s_db^2",
         source="amends Hartmann 2025, Theorem 1",
-        assumption="weights, biases and their gradients are normal of mean zero, gradients independent of weights and"
-        " biases; inputs are independent, also of these, here 1 or -1, so that the law needs no limit",
+        assumption=_INITIAL,
         amends="arctan_law",
-        **_SAMPLES,
+        sample=_CHANGES,
+        value=f"{_CODE}:arctan_law_of_moments",
     ),
     _claim(
         "product_variance",

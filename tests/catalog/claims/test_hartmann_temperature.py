@@ -62,21 +62,23 @@ def in_the_other_direction(
     return distance(layer, there, data) == distance(layer, other, data)
 
 
-def law_of_the_other_ratio(rate: float, step: float, units: int, inputs: int, bias: float, step_bias: float) -> float:
+def law_of_the_other_ratio(
+    rate: float, step: float, units: int, inputs: int, bias: float, step_bias: float, positive: float
+) -> float:
     ratio = math.hypot(math.sqrt(inputs), bias) / math.hypot(step * math.sqrt(inputs), step_bias)
     return float(1 - (1 - math.atan(rate * ratio) / math.pi) ** units)
 
 
-def law_of_one_unit_more(rate: float, step: float, units: int, inputs: int, bias: float, step_bias: float) -> float:
-    return claims.arctan_law(units + 1, inputs, rate, step, bias, step_bias)
+def law_of_one_unit_more(units: int, **case: Any) -> float:
+    return claims.arctan_law_of_moments(units=units + 1, **case)
 
 
-def law_without_bias(rate: float, step: float, units: int, inputs: int, bias: float, step_bias: float) -> float:
-    return claims.arctan_law(units, inputs, rate, step, 0.0, 0.0)
+def law_without_bias(**case: Any) -> float:
+    return claims.arctan_law_of_moments(**case | {"bias": 0.0, "step_bias": 0.0})
 
 
 def law_off_by_one_percent(**case: Any) -> float:
-    return 1.01 * claims.arctan_law(**case)
+    return 1.01 * claims.arctan_law_of_moments(**case)
 
 
 def moment_of_first_order(values: list[int], deviation: str) -> bool:
@@ -127,7 +129,7 @@ MUTANTS: dict[str, list[Any]] = {
     "erf_inverse_appendix": [mu_with_the_other_sign],
 }
 VALUES: dict[str, list[Any]] = {
-    "arctan_law_of_independent_gradients": [
+    "arctan_law_of_moments": [
         law_of_the_other_ratio,
         law_of_one_unit_more,
         law_without_bias,
