@@ -71,9 +71,19 @@ def test_figure_4_1_runs() -> None:
         ),
         ("hartmann_figure_4_3", ["dataset.test=8"], "quantise/accuracy"),
         ("hartmann_figure_4_4", ["dataset.test=2", "repeats=2"], "errors/relative_error"),
-        ("hartmann_figure_4_5", ["dataset.test=4", "sweep.seed=[0]"], "attention/refined_accuracy"),
+        pytest.param(
+            "hartmann_figure_4_5",
+            ["dataset.test=4", "sweep.seed=[0]"],
+            "attention/refined_accuracy",
+            marks=pytest.mark.slow,
+        ),
         ("hartmann_table_4_1", ["dataset.test=8", "sweep.seed=[0]", "samples=[16]"], "quantise/accuracy"),
-        ("hartmann_table_4_2", ["dataset.test=8", "sweep.prune=[0.0, 0.5]", "samples=[16]"], "quantise/accuracy"),
+        pytest.param(
+            "hartmann_table_4_2",
+            ["dataset.test=8", "sweep.prune=[0.0, 0.5]", "samples=[16]"],
+            "quantise/accuracy",
+            marks=pytest.mark.slow,
+        ),
         ("hartmann_table_4_2_combined", ["dataset.test=4"], "attention/refined_accuracy"),
     ],
 )

@@ -81,6 +81,13 @@ def first_layers() -> Cases:
     )
 
 
+def uneven_layers() -> Cases:
+    """Return those whose inputs are not of mean zero, and whose biases do not make up for it."""
+    return first_layers().filter(
+        lambda case: case["positive"] != 0.5 and case["step_bias"] != case["step"] * case["bias"]
+    )
+
+
 def products() -> Cases:
     """Return values of an input, equally likely, with the standard deviation of a weight."""
     deviations = st.fractions(Fraction(1, 8), 4, max_denominator=8).map(str)

@@ -59,7 +59,7 @@ CLAIMS = [
     ),
     _claim(
         "arctan_law",
-        "first_layers",
+        "uneven_layers",
         summary="How often a pattern changes at initialisation",
         statement="P(D(eta)) = 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of Var(x_j) + s_b^2 and"
         " s_g^2 = s_dw^2 sum of Var(x_j) + s_db^2",

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from reluscope.entries import Claim
 from reluscope.lab import Lab
 from reluscope.testing import check_claim
@@ -31,6 +33,7 @@ def test_what_is_amended_is_refuted(installed_claim: Claim, lab: Lab) -> None:
         assert installed_claim.verdict == "holds"
 
 
+@pytest.mark.slow
 def test_counterexamples_replay_in_a_fresh_process(lab: Lab) -> None:
     refuted = [claim for claim in lab.claims.values() if claim.verdict == "refuted"]
     cases = {claim.name: judge(claim).counterexample for claim in refuted}

@@ -210,6 +210,7 @@ def test_fields_may_be_given_and_must_fit() -> None:
         attend(model, x[..., :8], base_samples=1, refined_samples=8, fields=fields)
 
 
+@pytest.mark.slow
 def test_networks_of_torchvision() -> None:
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
