@@ -92,6 +92,7 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize(("name", "changed"), [(name, change) for name in MUTANTS for change in MUTANTS[name]])
+@pytest.mark.slow
 def test_a_mutant_is_refuted(name: str, changed: dict[str, Any], lab: Lab) -> None:
     verdict = judge(dataclasses.replace(lab.claims[name], **changed), examples=100)
     assert not verdict.problem

@@ -89,6 +89,7 @@ MUTANTS: dict[str, list[Any]] = {
     [(name, mutant) for name, mutants in MUTANTS.items() for mutant in mutants],
     ids=lambda value: getattr(value, "__name__", value),
 )
+@pytest.mark.slow
 def test_a_mutant_is_refuted(name: str, mutant: Any, lab: Lab) -> None:
     verdict = judge(dataclasses.replace(lab.claims[name], predicate=mutant), examples=100)
     assert not verdict.problem

@@ -148,6 +148,7 @@ VALUES: dict[str, list[Any]] = {
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
+@pytest.mark.slow
 def test_a_mutant_is_refuted(name: str, field: str, mutant: Any, lab: Lab) -> None:
     verdict = judge(dataclasses.replace(lab.claims[name], **{field: mutant}), examples=100)
     assert not verdict.problem
@@ -167,6 +168,7 @@ def test_the_sums_enclose_the_integral_closely(a: float, b: float) -> None:
 
 
 @pytest.mark.parametrize("method", ["rate", "mu_for"])
+@pytest.mark.slow
 def test_a_model_that_is_off_is_noticed(method: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The claim is on what the library computes, not on the formulas alone."""
     right = getattr(ErrorFunction, method)

@@ -154,6 +154,7 @@ VALUES: dict[str, list[Any]] = {"line_regions_linear": [without_the_first_region
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
+@pytest.mark.slow
 def test_a_mutant_is_refuted(name: str, field: str, mutant: Any, lab: Lab) -> None:
     change: Any = {field: mutant}
     verdict = judge(dataclasses.replace(lab.claims[name], **change), examples=200)

@@ -91,6 +91,7 @@ MUTANTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("name", "changed"), [(name, change) for name in MUTANTS for change in MUTANTS[name]])
+@pytest.mark.slow
 def test_a_mutant_is_refuted(name: str, changed: dict[str, Any], lab: Lab) -> None:
     refuted(dataclasses.replace(lab.claims[name], **changed))
 
@@ -178,6 +179,7 @@ PARTS: list[tuple[str, Any, str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "module", "function", "changed"), PARTS)
+@pytest.mark.slow
 def test_a_part_that_is_off_is_noticed(
     name: str, module: Any, function: str, changed: Any, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ VALUES: dict[str, list[Any]] = {
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
+@pytest.mark.slow
 def test_a_mutant_is_refuted(name: str, field: str, mutant: Any, lab: Lab) -> None:
     change: Any = {field: mutant}
     verdict = judge(dataclasses.replace(lab.claims[name], **change), examples=100)
