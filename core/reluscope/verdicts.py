@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from reluscope.counterexample_search import Case
     from reluscope.entries import Claim
-    from reluscope.statistical_test import Tested
+    from reluscope.sequential_testing import Decision
 
 GROUP = "claims"
 """The group of an archive that holds verdicts."""
@@ -38,7 +38,7 @@ class Verdict:
     cases: int
     counterexample: Case | None
     seconds: float
-    tested: Tested | None = None
+    tested: Decision | None = None
     problem: str = ""
     picture: str = ""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from reluscope.entries import Claim
     from reluscope.lab import Lab
-    from reluscope.statistical_test import Tested
+    from reluscope.sequential_testing import Decision
 
 EXAMPLES = 200
 """Cases tried of an exact claim, unless told otherwise."""
@@ -39,7 +39,7 @@ def verify(
     """Put claims to the test.
 
     Of an exact claim, hypothesis looks for a case against it and makes what it finds as small as it can. The mean of a
-    statistical one is tested in a twentieth as many cases, see `reluscope.statistical_test`. The same seed gives the
+    statistical one is tested in a twentieth as many cases, see `reluscope.sequential_testing`. The same seed gives the
     same verdicts and counterexamples, whichever claims are tested together.
 
     Args:
@@ -206,19 +206,19 @@ class _Examiner:
     def __init__(self, claim: Claim, seed: int) -> None:
         self.claim = claim
         self.seed = seed
-        self.found: dict[str, Tested] = {}
+        self.found: dict[str, Decision] = {}
 
     def __call__(self, case: Case) -> bool:
         if not self.claim.statistical:
             answer: bool = self.claim.implementation()(**case)
             return answer
-        from reluscope.statistical_test import examine
+        from reluscope.sequential_testing import examine
 
         tested = examine(self.claim, case, seed=self.seed)
         self.found[text(case)] = tested
         return tested.verdict != "refuted"
 
-    def least(self, case: Case | None) -> Tested | None:
+    def least(self, case: Case | None) -> Decision | None:
         """Return the test of a case, or of the one that it is least certain of."""
         if case is not None:
             return self.found.get(text(case))

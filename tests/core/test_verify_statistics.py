@@ -10,10 +10,10 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from reluscope import statistical_test, verification
+from reluscope import sequential_testing, verification
 from reluscope.entries import Claim
 from reluscope.errors import ClaimError
-from reluscope.statistical_test import FIRST, LAST, LOOKS, SHARE, examine
+from reluscope.sequential_testing import FIRST, LAST, LOOKS, SHARE, examine
 
 SEEDS = 1000
 
@@ -69,12 +69,12 @@ def test_one_sided_claims(relation: str, mean: float, verdict: str, kind: str) -
 
 def test_what_cannot_be_told_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 26 standard errors a percent at most, 1,024 observations of a spread of 10 tell nothing."""
-    monkeypatch.setattr(statistical_test, "LOOKS", 1)
+    monkeypatch.setattr(sequential_testing, "LOOKS", 1)
     assert verdicts(claim(normal(1.0, 10.0), 1.0), seeds=20) == {"undecided": 20}
 
 
 def test_equal_observations_tell_nothing_of_their_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistical_test, "LOOKS", 3)
+    monkeypatch.setattr(sequential_testing, "LOOKS", 3)
     assert examine(claim(lambda generator, size: np.ones(size), 2.0), {}, seed=0).verdict == "undecided"
 
 
@@ -85,31 +85,31 @@ def test_a_value_of_zero_takes_the_effect_as_it_is() -> None:
 
 def test_the_shares_of_the_error_probability_add_up() -> None:
     assert FIRST * 2 ** (LOOKS - 1) == LAST
-    assert math.isclose(SHARE * LOOKS * statistical_test.MOST_CASES, 1e-6)
+    assert math.isclose(SHARE * LOOKS * sequential_testing.MOST_CASES, 1e-6)
 
 
 @pytest.mark.parametrize("successes", [0, 1, 40, 99, 100])
 @pytest.mark.parametrize("bound", [-0.1, 0.0, 0.3, 0.5, 1.0, 1.2])
 def test_binomial_tails(successes: int, bound: float) -> None:
     """Against sums of the binomial law; a bound outside [0, 1] is passed by every mean, or by none."""
-    sums = statistical_test._Sums()
+    sums = sequential_testing._Sums()
     sums.add(np.arange(100) < successes)
     law = stats.binom(100, min(max(bound, 0.0), 1.0)).pmf(np.arange(101))
     above = 0.0 if bound < 0 else law[successes:].sum()
     below = 0.0 if bound > 1 else law[: successes + 1].sum()
-    assert statistical_test._above(sums, bound) == pytest.approx(above, rel=1e-9, abs=1e-300)
-    assert statistical_test._below(sums, bound) == pytest.approx(below, rel=1e-9, abs=1e-300)
+    assert sequential_testing._above(sums, bound) == pytest.approx(above, rel=1e-9, abs=1e-300)
+    assert sequential_testing._below(sums, bound) == pytest.approx(below, rel=1e-9, abs=1e-300)
 
 
 def test_student_tails_and_sums_in_parts() -> None:
     values = np.random.default_rng(0).exponential(3.0, 5000)
-    sums = statistical_test._Sums()
+    sums = sequential_testing._Sums()
     for part in np.split(values, [1, 7, 2000]):
         sums.add(part)
     assert sums.mean == pytest.approx(values.mean(), rel=1e-12)
     assert sums.error == pytest.approx(stats.sem(values), rel=1e-12)
     for bound in (2.8, 3.0, 3.3):
-        for alternative, tail in (("greater", statistical_test._above), ("less", statistical_test._below)):
+        for alternative, tail in (("greater", sequential_testing._above), ("less", sequential_testing._below)):
             expected = stats.ttest_1samp(values, bound, alternative=alternative).pvalue
             assert tail(sums, bound) == pytest.approx(expected, rel=1e-9)
 
@@ -117,9 +117,9 @@ def test_student_tails_and_sums_in_parts() -> None:
 @pytest.mark.parametrize("relation", ["equal", "at most", "at least"])
 def test_power_is_the_share_of_seeds_that_find_the_effect(relation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a single look at 4,096 observations; 200 seeds err by 5.2 standard errors with probability 1e-6 or so."""
-    monkeypatch.setattr(statistical_test, "LOOKS", 1)
-    monkeypatch.setattr(statistical_test, "FIRST", 4096)
-    monkeypatch.setattr(statistical_test, "LAST", 4096)
+    monkeypatch.setattr(sequential_testing, "LOOKS", 1)
+    monkeypatch.setattr(sequential_testing, "FIRST", 4096)
+    monkeypatch.setattr(sequential_testing, "LAST", 4096)
     shift = -0.03 if relation == "at least" else 0.03
     tested = claim(bernoulli(0.9 * (1 + shift)), 0.9, relation, effect=0.03)
     found = [examine(tested, {}, seed=seed) for seed in range(200)]
@@ -179,7 +179,7 @@ def test_the_record_states_null_test_error_and_power() -> None:
 
 
 def test_one_undecided_case_leaves_the_claim_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistical_test, "LOOKS", 1)
+    monkeypatch.setattr(sequential_testing, "LOOKS", 1)
 
     def sample(generator: np.random.Generator, size: int, n: int) -> Any:
         return generator.normal(1.0, 10.0 if n == 4 else 0.001, size)

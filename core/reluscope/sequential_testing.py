@@ -33,7 +33,7 @@ _CHUNK = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
-class Tested:
+class Decision:
     """What the observations of one case say.
 
     Attributes:
@@ -89,7 +89,7 @@ class _Sums:
         return self.number - self.successes
 
 
-def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Tested:
+def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Decision:
     """Test whether the mean of a claim's observations stands to its value as the claim says.
 
     With the mean m, the value v and the margin d, which is effect abs(v), or the effect itself where v is 0: the claim
@@ -126,7 +126,7 @@ def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Tested:
     kind = "exact binomial test" if sums.boolean else "Student's t-test"
     sides = "two-sided" if claim.relation == "equal" else "one-sided"
     words = {"equal": "equals", "at most": "is at most", "at least": "is at least"}[claim.relation]
-    return Tested(
+    return Decision(
         verdict=verdict,
         null=f"the mean of the observations {words} {value:.6g}",
         test=f"{kind}, {sides}, sequential: looks at {FIRST}, {2 * FIRST}, ... {LAST} observations",
