@@ -1,4 +1,4 @@
-"""Sequential tests of a mean: Student's t, or the exact binomial test where an observation is 0 or 1."""
+"""Sequential tests of the mean of bounded observations, valid for every law and every number of observations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class Decision:
         null: The relation that was tested, in words.
         test: The test, in words.
         error: Error probability of the verdict of the claim.
-        power: Probability that a deviation by `effect` is found by the last look, at the spread observed.
+        power: Probability at least that a deviation by `effect` is found by the last look; of numbers, at the variance
+            observed.
         observations: How many were drawn.
         mean: Their mean.
     """
@@ -57,8 +58,9 @@ class Decision:
 
 @dataclasses.dataclass
 class _Sums:
-    """Number, mean and squared deviations of what was observed so far."""
+    """Bounds, number, mean and squared deviations of what was observed so far."""
 
+    bounds: tuple[float, float] | None = None
     number: int = 0
     mean: float = 0.0
     squares: float = 0.0
@@ -72,6 +74,11 @@ class _Sums:
         self.mean += delta * number / total
         self.number = total
         self.boolean &= values.dtype == np.bool_
+
+    @property
+    def variance(self) -> float:
+        """Sample variance."""
+        return self.squares / (self.number - 1)
 
     @property
     def error(self) -> float:
@@ -95,8 +102,10 @@ def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Decision:
     With the mean m, the value v and the margin d, which is effect abs(v), or the effect itself where v is 0: the claim
     m = v is refuted where m = v is rejected, and holds where abs(m - v) >= d is; the claims m <= v and m >= v likewise,
     on one side. Looks are taken at 2^10, 2^11, ... 2^22 observations; each spends the same share of the error
-    probability, half of it on either side. Student's t is exact for normal observations and asymptotic for others, the
-    binomial test is exact.
+    probability, half of it on either side. Bools are tested by the exact binomial test, numbers by the empirical
+    Bernstein inequality: with n observations in [a, b], of mean X and sample variance V, the true mean is above
+    X + sqrt(2 V log(2 / e) / n) + 7 (b - a) log(2 / e) / (3 (n - 1)) with probability e at most, and so from below.
+    Both keep their error probability for every n and every law.
 
     Args:
         claim: A statistical claim.
@@ -107,23 +116,25 @@ def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Decision:
         The verdict and what it rests on.
 
     Raises:
-        ClaimError: If what was drawn is not as many finite numbers as were asked for, or the value is not finite.
+        ClaimError: If what was drawn is not as many finite numbers within the bounds as were asked for, or the value is
+            not finite.
 
     References:
-        Student 1908, The probable error of a mean; Clopper and Pearson 1934, Biometrika 26.
+        Maurer and Pontil 2009, Empirical Bernstein bounds and sample-variance penalization, Theorem 4; Clopper and
+        Pearson 1934, Biometrika 26.
     """
     value = claim.expected(case)
     if not math.isfinite(value):
         raise ClaimError(f"claim {claim.name!r}: its value is {value} in the case {text(case)}; expected a number")
     margin = claim.effect * (abs(value) or 1.0)
     generator = np.random.default_rng(draw_seed(seed, claim.name, "observations", text(case)))
-    sums, verdict = _Sums(), "undecided"
+    sums, verdict = _Sums(claim.limits(case)), "undecided"
     for look in range(LOOKS):
         _observe(claim, case, generator, FIRST * 2**look, sums)
         verdict = _decided(sums, value, margin, claim.relation)
         if verdict != "undecided":
             break
-    kind = "exact binomial test" if sums.boolean else "Student's t-test"
+    kind = "exact binomial test" if sums.boolean else "empirical Bernstein test"
     sides = "two-sided" if claim.relation == "equal" else "one-sided"
     words = {"equal": "equals", "at most": "is at most", "at least": "is at least"}[claim.relation]
     return Decision(
@@ -147,6 +158,13 @@ def _observe(claim: Claim, case: Mapping[str, Any], generator: np.random.Generat
                 f"claim {claim.name!r}: its sample gave {values.dtype} of shape {values.shape} in the case "
                 f"{text(case)}, expected {size} finite numbers"
             )
+        low, high = _limits(sums)
+        outside = values[(values < low) | (values > high)]
+        if outside.size:
+            raise ClaimError(
+                f"claim {claim.name!r}: its sample gave {float(outside[0])!r} in the case {text(case)}, outside its "
+                f"bounds {(low, high)}; mend the sample, or the bounds"
+            )
         sums.add(values)
 
 
@@ -161,29 +179,48 @@ def _decided(sums: _Sums, value: float, margin: float, relation: str) -> str:
     return "holds" if not_above and not_below else "undecided"
 
 
-# Probability of a mean so high, or higher, if the true one is at most `bound`.
+# Probability, at most, of a mean so high, or higher, if the true one is at most `bound`.
 def _above(sums: _Sums, bound: float) -> float:
     if not sums.boolean:
-        return float(special.stdtr(sums.number - 1, (bound - sums.mean) / sums.error)) if sums.error else 1.0
+        return _tail(sums, sums.mean - bound) if bound >= _limits(sums)[0] else 0.0
     if bound < 0 or not sums.successes:
         return float(bound >= 0)
     return float(special.betainc(sums.successes, sums.failures + 1, min(bound, 1.0)))
 
 
-# Probability of a mean so low, or lower, if the true one is at least `bound`.
+# Probability, at most, of a mean so low, or lower, if the true one is at least `bound`.
 def _below(sums: _Sums, bound: float) -> float:
     if not sums.boolean:
-        return float(special.stdtr(sums.number - 1, (sums.mean - bound) / sums.error)) if sums.error else 1.0
+        return _tail(sums, bound - sums.mean) if bound <= _limits(sums)[1] else 0.0
     if bound > 1 or not sums.failures:
         return float(bound <= 1)
     return float(special.betainc(sums.failures, sums.successes + 1, min(1 - bound, 1.0)))
 
 
+# The error probability e at which the width of the interval, s sqrt(l) + c l with l = log(2 / e), is `distance`.
+def _tail(sums: _Sums, distance: float) -> float:
+    if distance <= 0:
+        return 1.0
+    if sums.bounds is None:
+        return float(special.stdtr(sums.number - 1, -distance / sums.error)) if sums.error else 1.0
+    s, c = _widths(sums, sums.number)
+    root = 2 * distance / (s + math.sqrt(s**2 + 4 * c * distance))
+    return min(1.0, 2 * math.exp(-(root**2)))
+
+
+def _limits(sums: _Sums) -> tuple[float, float]:
+    return sums.bounds or (-math.inf, math.inf)
+
+
+def _widths(sums: _Sums, number: int) -> tuple[float, float]:
+    low, high = _limits(sums)
+    return math.sqrt(2 * sums.variance / number), 7 * (high - low) / (3 * (number - 1))
+
+
 # Of the last look alone: that of all looks is at least this. Deviations to a mean that cannot be count for nothing.
 def _power(sums: _Sums, value: float, margin: float, relation: str) -> float:
     if not sums.boolean:
-        error = math.sqrt(sums.squares / (sums.number - 1) / LAST)
-        return float(stats.norm.sf(stats.t.isf(SHARE / 2, LAST - 1) - margin / error)) if error else math.nan
+        return _power_of_numbers(sums, value, margin, relation)
     found = []
     if relation != "at least" and value + margin <= 1:
         found.append(stats.binom.sf(stats.binom.isf(SHARE / 2, LAST, max(value, 0.0)), LAST, max(value + margin, 0.0)))
@@ -191,3 +228,18 @@ def _power(sums: _Sums, value: float, margin: float, relation: str) -> float:
         lowest = stats.binom.ppf(SHARE / 2, LAST, min(value, 1.0)) - 1
         found.append(stats.binom.cdf(lowest, LAST, min(value - margin, 1.0)))
     return float(min(found, default=1.0))
+
+
+# By Bernstein's inequality: how far the mean may fall behind the deviation and still be outside the interval.
+def _power_of_numbers(sums: _Sums, value: float, margin: float, relation: str) -> float:
+    if sums.bounds is None:
+        return math.nan
+    low, high = sums.bounds
+    if (relation == "at least" or value + margin > high) and (relation == "at most" or value - margin < low):
+        return 1.0
+    s, c = _widths(sums, LAST)
+    length = math.log(4 / SHARE)
+    spare = margin - s * math.sqrt(length) - c * length
+    if spare <= 0:
+        return 0.0
+    return -math.expm1(-LAST * spare**2 / (2 * sums.variance + 2 * (high - low) * spare / 3))
