@@ -107,6 +107,12 @@ def depth_lower_bound_attained(inputs: int, widths: list[int]) -> bool:
     return cube_regions(inputs, widths) >= pascanu_lower_bound(inputs, widths)
 
 
+def depth_lower_bound_per_input(inputs: int, widths: list[int]) -> bool:
+    """Return whether a network of these widths has prod_l floor(n_l / n0)^n0 regions in the unit cube alone."""
+    least: int = math.prod(width // inputs for width in widths) ** inputs
+    return cube_regions(inputs, widths) >= least
+
+
 def cube_regions(inputs: int, widths: list[int]) -> int:
     """Return the number of regions of the folding network in the unit interval or square."""
     layers = hidden_layers(folding_network(inputs, widths))

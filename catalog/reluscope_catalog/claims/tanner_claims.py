@@ -8,25 +8,16 @@ from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.tanner"
 _PATHS = "reluscope_catalog.claims.tanner_paths"
+_DRAWN = "reluscope_catalog.claims.tanner_gaussian"
 _LECTURE = "Tanner, Theories of Deep Learning C6.5, video 5"
 _WEIGHTS = "any n0 rows of W, or all if there are fewer, are linearly independent"
 _POLYLINE = "x(t) is a polyline, the weights are independent and so are the biases"
-_GAUSSIAN = "the weights of the row are independent, each N(0, sigma_w^2)"
+_FACTOR = "sigma_w is any, as it is a factor of both sides"
+_SPARSE = f"the weights of the row are independent, each N(0, sigma_w^2) with probability alpha, else zero; {_FACTOR}"
 
 
 def _claim(name: str, strategy: str, predicate: str = "", code: str = _CODE, **fields: Any) -> Claim:
     return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{predicate or name}", **fields)
-
-
-def _statistical(name: str, strategy: str, sample: str, value: str, **fields: Any) -> Claim:
-    return Claim(
-        name=name,
-        strategy=f"{_PATHS}:{strategy}",
-        sample=f"{_PATHS}:{sample}",
-        value=f"{_PATHS}:{value}",
-        relation="at least",
-        **fields,
-    )
 
 
 CLAIMS = [
@@ -112,6 +103,17 @@ CLAIMS = [
         amends="depth_lower_bound",
     ),
     _claim(
+        "depth_lower_bound_per_input",
+        "attainable_sizes",
+        summary="Some deep ReLU network has at least a product of powers of its units per input as regions",
+        statement="some network with ReLU, input R^n0 and hidden layers of width n1 ... nL partitions the input space"
+        " into at least prod over l = 1 ... L of floor(n_l / n0)^n0",
+        source=f"amends {_LECTURE}, slide Partition of the input domain: with depth, theorem, read of the maximum;"
+        " after Montufar, Pascanu, Cho and Bengio 2014",
+        assumption="n_l >= n0 for all l; the weights are chosen; here n0 is 1 or 2, and what counts is the unit cube",
+        amends="depth_lower_bound_maximum",
+    ),
+    _claim(
         "trajectory_growth",
         "random_layers",
         code=_PATHS,
@@ -133,62 +135,75 @@ CLAIMS = [
         assumption=f"{_POLYLINE}; M is the greatest there is; their distributions are here of finite support",
         amends="trajectory_growth",
     ),
-    _statistical(
+    _claim(
         "trajectory_gaussian_m",
         "directions",
-        "gaussian_projections",
-        "gaussian_m",
+        code=_PATHS,
         summary="M of a sparse network of Gaussian weights",
         statement="in random sparse networks E|u^T w_i| >= M ||u||, for Gaussian weights with M = sigma_w sqrt(2 / pi)",
         source=f"{_LECTURE}, below the theorem of Price and Tanner 2019, with P = N(0, sigma_w^2) as in slide Random"
         " initialisations and DNNs",
-        assumption=f"{_GAUSSIAN} with probability alpha, else zero",
+        assumption=_SPARSE,
         verdict="refuted",
     ),
-    _statistical(
+    _claim(
         "trajectory_gaussian_m_sparse",
         "directions",
-        "gaussian_projections",
-        "sparse_m",
+        code=_PATHS,
         summary="M of a sparse network of Gaussian weights is less by the share of weights",
-        statement="E|u^T w_i| >= M ||u|| for Gaussian weights, M = alpha sigma_w sqrt(2 / pi)",
+        statement="E|u^T w_i| >= M ||u|| for Gaussian weights, M = alpha sigma_w sqrt(2 / pi), with equality if and"
+        " only if alpha = 1 or u has but one entry that is not zero, so that no greater M will do",
         source=f"amends {_LECTURE}, below the theorem of Price and Tanner 2019",
-        assumption=f"{_GAUSSIAN} with probability alpha, else zero",
+        assumption=_SPARSE,
         amends="trajectory_gaussian_m",
     ),
-    _statistical(
+    _claim(
         "trajectory_gaussian_m_scaled",
         "dense_directions",
-        "scaled_projections",
-        "gaussian_m",
+        code=_PATHS,
         summary="M of Gaussian weights whose variance is divided by the width",
         statement="E|u^T w_i| >= M ||u||, e.g. for Gaussian weights M = sigma_w sqrt(2 / pi)",
         source=f"{_LECTURE}, below the theorem of Price and Tanner 2019, with W(i, j) of N(0, sigma_w^2 / n) as in"
         " slide Path length bound",
-        assumption="the n weights of the row are independent, each N(0, sigma_w^2 / n)",
+        assumption=f"the n weights of the row are independent, each N(0, sigma_w^2 / n); {_FACTOR}",
         verdict="refuted",
     ),
-    _statistical(
+    _claim(
         "trajectory_gaussian_m_per_width",
         "dense_directions",
-        "scaled_projections",
-        "scaled_m",
+        code=_PATHS,
         summary="M of Gaussian weights whose variance is divided by the width is less by its root",
-        statement="E|u^T w_i| >= M ||u|| for Gaussian weights of variance sigma_w^2 / n, M = sigma_w sqrt(2 / (pi n))",
+        statement="E|u^T w_i| = M ||u|| for Gaussian weights of variance sigma_w^2 / n, M = sigma_w sqrt(2 / (pi n))",
         source=f"amends {_LECTURE}, below the theorem of Price and Tanner 2019",
-        assumption="the n weights of the row are independent, each N(0, sigma_w^2 / n)",
+        assumption=f"the n weights of the row are independent, each N(0, sigma_w^2 / n); {_FACTOR}",
         amends="trajectory_gaussian_m_scaled",
     ),
-    _statistical(
-        "trajectory_gaussian_growth",
-        "scaled_networks",
-        "stretches",
-        "gaussian_growth",
-        summary="What follows of M holds for Gaussian weights whose variance is divided by the width",
-        statement="E[l(z^(L)(t))] >= (sigma_w sqrt(2 / pi) / 2)^L l(x(t)) for Gaussian weights of variance"
-        " sigma_w^2 / n: what an M is short of a row, the n units of a layer make up for",
+    Claim(
+        name="trajectory_gaussian_growth",
+        strategy=f"{_DRAWN}:scaled_networks",
+        sample=f"{_DRAWN}:stretches",
+        bounds=f"{_DRAWN}:stretch_bounds",
+        value=f"{_DRAWN}:gaussian_growth",
+        summary="The expected length of a curve's image in a Gaussian network, in closed form",
+        statement="E[l(z^(L)(t))] = (sigma_w c_n / sqrt(n))^L l(x(t)) for Gaussian weights of variance sigma_w^2 / n,"
+        " where c_n = 2^-n (sum over k = 1 ... n of binom(n, k) sqrt(2) Gamma((k + 1) / 2) / Gamma(k / 2)) is the mean"
+        " norm of n standard normal numbers each kept with probability 1/2; the biases do not matter",
         source=f"amends {_LECTURE}, theorem of Price and Tanner 2019, with W(i, j) of N(0, sigma_w^2 / n)",
-        assumption="x(t) is a segment in R^n; weights are independent N(0, sigma_w^2 / n), biases N(0, sigma_b^2)",
+        assumption="weights are independent N(0, sigma_w^2 / n), biases N(0, sigma_b^2); here x(t) is a segment in"
+        " R^n, n <= 3 and L <= 2; what is observed is divided by the norms of the weights, which bounds it, and its"
+        " mean by theirs",
+        amends="trajectory_gaussian_m_scaled",
+    ),
+    _claim(
+        "trajectory_gaussian_growth_bound",
+        "widths",
+        code=_DRAWN,
+        summary="What follows of M = sigma_w sqrt(2 / pi) holds for Gaussian weights, and is attained by one unit",
+        statement="sqrt(n / (2 pi)) <= c_n < sqrt(n / 2), with equality for n = 1 alone, c_n being that of"
+        " E[l(z^(L)(t))] = (sigma_w c_n / sqrt(n))^L l(x(t)): so this is at least (M / 2)^L l(x(t)) for"
+        " M = sigma_w sqrt(2 / pi), and less than (sigma_w / sqrt(2))^L l(x(t))",
+        source=f"amends {_LECTURE}, theorem of Price and Tanner 2019, with W(i, j) of N(0, sigma_w^2 / n)",
+        assumption="weights are independent N(0, sigma_w^2 / n), biases N(0, sigma_b^2); here n <= 500",
         amends="trajectory_gaussian_m_scaled",
     ),
 ]

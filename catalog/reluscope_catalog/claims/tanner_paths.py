@@ -1,4 +1,4 @@
-"""Strategies, predicates and samples of the claims of Tanner's lecture on random paths."""
+"""Strategies and predicates of the claims of Tanner's lecture on random paths."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from reluscope_catalog.claims.exact_roots import Term, sign
+
 Cases = SearchStrategy[dict[str, Any]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 Vector = tuple[Fraction, ...]
 
 _SMALL = st.integers(-3, 3)
+_DIRECTIONS = st.lists(_SMALL, min_size=1, max_size=6).filter(any)
+_SHARES = st.one_of(st.just("1"), st.fractions(Fraction(1, 12), 1, max_denominator=12).map(str))
 _ROUNDING = 32 * 2.0**-53
 """Of lengths and M: sums of numbers of one sign, each of which takes fewer than 32 roundings in all."""
 
@@ -36,40 +38,13 @@ def symmetric_layers() -> Cases:
 
 
 def directions() -> Cases:
-    """Return directions, each with a standard deviation and a share of weights that are not zero."""
-    return st.fixed_dictionaries(
-        {
-            "direction": st.lists(_SMALL, min_size=1, max_size=3).filter(any),
-            "weight_std": st.sampled_from([1.0, 2.0, 0.5]),
-            "share": st.sampled_from([1.0, 0.75, 0.5]),
-        }
-    )
+    """Return directions, each with a share of weights that are not zero."""
+    return st.fixed_dictionaries({"direction": _DIRECTIONS, "share": _SHARES})
 
 
 def dense_directions() -> Cases:
-    """Return directions, each with a standard deviation."""
-    return st.fixed_dictionaries(
-        {
-            "direction": st.lists(_SMALL, min_size=1, max_size=4).filter(any),
-            "weight_std": st.sampled_from([1.0, 2.0, 0.5]),
-        }
-    )
-
-
-def scaled_networks() -> Cases:
-    """Return standard deviations of Gaussian networks, their depth, and segments in as many dimensions as units."""
-
-    def of(width: int) -> Cases:
-        return st.fixed_dictionaries(
-            {
-                "depth": st.integers(1, min(width, 2)),
-                "weight_std": st.sampled_from([1.0, 2.0, 0.5]),
-                "bias_std": st.sampled_from([0.0, 1.0]),
-                "ends": st.lists(_row(width), min_size=2, max_size=2, unique_by=tuple),
-            }
-        )
-
-    return st.integers(1, 4).flatmap(of)
+    """Return directions."""
+    return st.fixed_dictionaries({"direction": _DIRECTIONS})
 
 
 def trajectory_growth(weights: list[int], biases: list[int], depth: int, points: list[list[int]]) -> bool:
@@ -78,58 +53,45 @@ def trajectory_growth(weights: list[int], biases: list[int], depth: int, points:
     return expected * (1 + _ROUNDING) >= (least / 2) ** depth * length
 
 
-def gaussian_projections(
-    generator: np.random.Generator, size: int, direction: list[int], weight_std: float, share: float
-) -> Floats:
-    """Return draws of |u^T w|, the rows of N(0, sigma_w^2), of which a share is kept."""
-    rows = generator.normal(0.0, weight_std, (size, len(direction)))
-    kept = generator.random((size, len(direction))) < share
-    found: Floats = np.abs((rows * kept) @ np.array(direction, dtype=np.float64))
-    return found
+def trajectory_gaussian_m(direction: list[int], share: str) -> bool:
+    """Return whether E|u^T w| >= M ||u|| for M = sigma_w sqrt(2 / pi), whatever the share."""
+    return sign([*mean_projection(direction, Fraction(share)), (-1, _square(direction))]) >= 0
 
 
-def scaled_projections(generator: np.random.Generator, size: int, direction: list[int], weight_std: float) -> Floats:
-    """Return draws of |u^T w|, the rows of n weights of N(0, sigma_w^2 / n)."""
-    rows = generator.normal(0.0, weight_std / math.sqrt(len(direction)), (size, len(direction)))
-    found: Floats = np.abs(rows @ np.array(direction, dtype=np.float64))
-    return found
+def trajectory_gaussian_m_sparse(direction: list[int], share: str) -> bool:
+    """Return whether E|u^T w| >= M ||u|| for M = alpha sigma_w sqrt(2 / pi), and equal if u has but one entry."""
+    found = sign([*mean_projection(direction, Fraction(share)), (-Fraction(share), _square(direction))])
+    return found == int(share != "1" and sum(map(bool, direction)) > 1)
 
 
-def stretches(
-    generator: np.random.Generator, size: int, depth: int, weight_std: float, bias_std: float, ends: list[list[int]]
-) -> Floats:
-    """Return draws of ||d z^(L) / dt|| at random places of a segment, the mean of which is the expected length."""
-    start, end = np.array(ends, dtype=np.float64)
-    width = len(start)
-    values = start + generator.random((size, 1)) * (end - start)
-    slopes = np.broadcast_to(end - start, values.shape)
-    for _ in range(depth):
-        weights = generator.normal(0.0, weight_std / math.sqrt(width), (size, width, width))
-        values = np.einsum("soi,si->so", weights, values) + generator.normal(0.0, bias_std, (size, width))
-        slopes = np.einsum("soi,si->so", weights, slopes) * (values > 0)
-        values = np.maximum(values, 0.0)
-    found: Floats = np.linalg.norm(slopes, axis=1)
-    return found
+def trajectory_gaussian_m_scaled(direction: list[int]) -> bool:
+    """Return whether E|u^T w| >= M ||u|| for M = sigma_w sqrt(2 / pi) and the variance sigma_w^2 / n."""
+    return sign([*_scaled(direction), (-1, _square(direction))]) >= 0
 
 
-def gaussian_growth(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
-    """Return (M / 2)^L times the length of the segment for M = sigma_w sqrt(2 / pi)."""
-    return math.pow(weight_std / math.sqrt(2 * math.pi), depth) * math.dist(*ends)
+def trajectory_gaussian_m_per_width(direction: list[int]) -> bool:
+    """Return whether E|u^T w| = M ||u|| for M = sigma_w sqrt(2 / (pi n)) and the variance sigma_w^2 / n."""
+    return sign([*_scaled(direction), (-1, Fraction(_square(direction), len(direction)))]) == 0
 
 
-def gaussian_m(direction: list[int], weight_std: float, share: float = 1.0) -> float:
-    """Return M ||u|| for M = sigma_w sqrt(2 / pi), whatever the share."""
-    return weight_std * math.sqrt(2 / math.pi) * math.hypot(*direction)
+def mean_projection(direction: list[int], share: Fraction, variance: Fraction | int = 1) -> list[Term]:
+    """Return E|u^T w| over sqrt(2 / pi), the weights N(0, variance) with probability alpha, else zero.
+
+    Given which weights are kept, u^T w is normal; the mean of its magnitude is sqrt(2 / pi) of its deviation.
+    """
+    terms: list[Term] = []
+    for kept in itertools.product((0, 1), repeat=len(direction)):
+        probability = share ** sum(kept) * (1 - share) ** (len(kept) - sum(kept))
+        terms.append((probability, sum(u * u * k * Fraction(variance) for u, k in zip(direction, kept, strict=True))))
+    return terms
 
 
-def sparse_m(direction: list[int], weight_std: float, share: float) -> float:
-    """Return M ||u|| for M = alpha sigma_w sqrt(2 / pi)."""
-    return share * gaussian_m(direction, weight_std)
+def _scaled(direction: list[int]) -> list[Term]:
+    return mean_projection(direction, Fraction(1), Fraction(1, len(direction)))
 
 
-def scaled_m(direction: list[int], weight_std: float) -> float:
-    """Return M ||u|| for M = sigma_w sqrt(2 / (pi n))."""
-    return gaussian_m(direction, weight_std) / math.sqrt(len(direction))
+def _square(direction: list[int]) -> int:
+    return sum(u * u for u in direction)
 
 
 def growth_terms(

@@ -5,19 +5,25 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import chi
 
 from reluscope.lab import Lab
 from reluscope.verification import judge
 from reluscope_catalog.claims import tanner as claims
 from reluscope_catalog.claims import tanner_claims as declarations
+from reluscope_catalog.claims import tanner_gaussian as gaussian
 from reluscope_catalog.claims import tanner_paths as paths
 from reluscope_catalog.claims.exact_regions import UNIT_SQUARE, arrangement_regions, cells, pieces
+from reluscope_catalog.claims.exact_roots import sign
 
 
 def binomials(units: int, terms: int) -> int:
@@ -74,30 +80,91 @@ MUTANTS: dict[str, list[Any]] = {
 }
 
 
-def per_cent_more(direction: list[int], weight_std: float, share: float) -> float:
-    return 1.01 * paths.sparse_m(direction, weight_std, share)
+def folds_of_each_input(inputs: int, widths: list[int]) -> bool:
+    return bool(claims.cube_regions(inputs, widths) >= math.prod(widths) ** inputs)
 
 
-def root_of_share(direction: list[int], weight_std: float, share: float) -> float:
-    return math.sqrt(share) * paths.gaussian_m(direction, weight_std)
+def one_more_power(inputs: int, widths: list[int]) -> bool:
+    return bool(claims.cube_regions(inputs, widths) >= math.prod(width // inputs for width in widths) ** (inputs + 1))
 
 
-def per_cent_more_per_width(direction: list[int], weight_std: float) -> float:
-    return 1.01 * paths.scaled_m(direction, weight_std)
+def share_of_weights(direction: list[int], share: str, *, factor: Any) -> bool:
+    """Compare with another M, in a series of E|y| = (2 / pi) integral of (1 - E cos(t y)) / t^2 dt."""
+    return bool(
+        mean_modulus(direction, float(Fraction(share))) >= factor(float(Fraction(share))) * math.hypot(*direction)
+    )
 
 
-def whole_m(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
-    return float(2**depth) * paths.gaussian_growth(depth, weight_std, bias_std, ends)
+def mean_modulus(direction: list[int], share: float) -> float:
+    """Return E|u^T w| over sqrt(2 / pi) from its characteristic function."""
+
+    def integrand(t: float) -> float:
+        return float((1 - math.prod(1 - share + share * math.exp(-((u * t) ** 2) / 2) for u in direction)) / t**2)
+
+    found, _ = quad(integrand, 0, np.inf, limit=400)
+    return float(found) * math.sqrt(2 / math.pi)
 
 
-def of_one_gaussian_layer(depth: int, weight_std: float, bias_std: float, ends: list[list[int]]) -> float:
-    return paths.gaussian_growth(1, weight_std, bias_std, ends)
+def root_of_share(direction: list[int], share: str) -> bool:
+    return share_of_weights(direction, share, factor=math.sqrt)
 
 
+def share_and_a_hundredth(direction: list[int], share: str) -> bool:
+    return share_of_weights(direction, share, factor=lambda found: 1.01 * found)
+
+
+def of_one_weight_less(direction: list[int]) -> bool:
+    number = max(len(direction) - 1, 1)
+    return sign([*paths._scaled(direction), (-1, Fraction(paths._square(direction), number))]) == 0
+
+
+def without_the_root(direction: list[int]) -> bool:
+    return sign([*paths._scaled(direction), (Fraction(-1, len(direction)), paths._square(direction))]) == 0
+
+
+def growth(norm: Any, depth: int, weight_std: float, ends: list[list[int]]) -> float:
+    width = len(ends[0])
+    factor = weight_std * norm(width) / math.sqrt(width) / gaussian.mean_norm(width**2)
+    return math.dist(*ends) * float(factor**depth)
+
+
+def growth_of_all_units(bias_std: float, **case: Any) -> float:
+    return growth(lambda width: gaussian.mean_norm(width) / math.sqrt(2), **case)  # sqrt(E K) for E sqrt(K)
+
+
+def growth_of_the_root(bias_std: float, **case: Any) -> float:
+    return growth(lambda width: math.sqrt(width / 2), **case)
+
+
+def growth_of_one_unit_more(bias_std: float, **case: Any) -> float:
+    return growth(lambda width: gaussian.mean_active_norm(width + 1), **case)
+
+
+def growth_of_a_layer_less(depth: int, **case: Any) -> float:
+    return gaussian.gaussian_growth(depth=depth - 1, **case)
+
+
+def twice_the_bound(width: int) -> bool:
+    return gaussian.mean_active_norm(width) >= math.sqrt(2 * width / (2 * math.pi))
+
+
+def below_a_third(width: int) -> bool:
+    return gaussian.mean_active_norm(width) < math.sqrt(width / 3)
+
+
+MUTANTS |= {
+    "depth_lower_bound_per_input": [folds_of_each_input, one_more_power],
+    "trajectory_gaussian_m_sparse": [root_of_share, share_and_a_hundredth],
+    "trajectory_gaussian_m_per_width": [of_one_weight_less, without_the_root],
+    "trajectory_gaussian_growth_bound": [twice_the_bound, below_a_third],
+}
 VALUES: dict[str, list[Any]] = {
-    "trajectory_gaussian_m_sparse": [per_cent_more, root_of_share],
-    "trajectory_gaussian_m_per_width": [per_cent_more_per_width],
-    "trajectory_gaussian_growth": [whole_m, of_one_gaussian_layer],
+    "trajectory_gaussian_growth": [
+        growth_of_all_units,
+        growth_of_the_root,
+        growth_of_one_unit_more,
+        growth_of_a_layer_less,
+    ],
 }
 
 
@@ -177,3 +244,38 @@ def test_cells_of_one_layer_are_those_of_the_arrangement() -> None:
 def test_the_growth_of_one_unit() -> None:
     # w and b are 1 or -1: of the four images of [0, 2] two are |[1, 3]| and |[0, 1]| long, the others [0, 1] and none
     assert paths.growth_terms([1, -1], [1, -1], 1, [[0], [2]]) == (1.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("direction", [[1], [1, 1], [3, -2, 0], [1, 2, 3, -1]])
+@pytest.mark.parametrize("share", ["1", "1/2", "1/12"])
+def test_the_mean_projection_is_that_of_the_characteristic_function(direction: list[int], share: str) -> None:
+    terms = paths.mean_projection(direction, Fraction(share))
+    found = math.fsum(float(factor) * math.sqrt(radicand) for factor, radicand in terms)
+    assert found == pytest.approx(mean_modulus(direction, float(Fraction(share))), rel=1e-6)  # quad's own error
+
+
+@given(st.lists(st.tuples(st.fractions(-3, 3, max_denominator=6), st.fractions(0, 50, max_denominator=6)), max_size=5))
+def test_the_sign_of_a_sum_of_roots(terms: list[Any]) -> None:
+    with localcontext() as context:
+        context.prec = 200
+        total = sum((decimal(factor) * decimal(radicand).sqrt() for factor, radicand in terms), Decimal(0))
+    assert sign(terms) == (total > Decimal("1e-150")) - (total < Decimal("-1e-150"))
+
+
+def decimal(value: Fraction) -> Decimal:
+    return Decimal(value.numerator) / Decimal(value.denominator)
+
+
+def test_the_sign_of_roots_that_cancel() -> None:
+    assert sign([(1, 2), (1, 8), (-1, 18)]) == 0
+    assert sign([(1, Fraction(1, 2)), (Fraction(-1, 2), 2)]) == 0
+    assert sign([(1, 2), (1, 8), (-1, 18), (Fraction(1, 10**40), 5)]) == 1
+    assert sign([]) == sign([(3, 0)]) == 0
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_the_mean_norm_of_active_units(width: int) -> None:
+    """Against the integral of P(norm > t) over all t."""
+    kept = [math.comb(width, k) / 2**width for k in range(width + 1)]
+    found, _ = quad(lambda t: sum(p * chi.sf(t, k) for k, p in enumerate(kept) if k), 0, np.inf)
+    assert gaussian.mean_active_norm(width) == pytest.approx(found, rel=1e-7)
