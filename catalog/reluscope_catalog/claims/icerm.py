@@ -127,14 +127,19 @@ def crossed_regions(
 ) -> Floats:
     """Return numbers of regions that a segment crosses, of random networks."""
     start, end = np.array(ends, dtype=np.float64)
-    found = np.empty(size)
-    for number in range(size):
-        drawn = [
-            (generator.normal(0.0, math.sqrt(2 / before), (before, after)), generator.normal(0.0, bias_std, after))
-            for before, after in itertools.pairwise([len(start), *widths])
-        ]
-        found[number] = _crossed(start, end, drawn)
-    return found
+    drawn = [
+        (
+            generator.normal(0.0, math.sqrt(2 / before), (size, before, after)),
+            generator.normal(0.0, bias_std, (size, 1, after)),
+        )
+        for before, after in itertools.pairwise([len(start), *widths])
+    ]
+    return _crossed(start, end, drawn)
+
+
+def region_bounds(widths: list[int], bias_std: float, ends: list[list[int]]) -> tuple[float, float]:
+    """Return 1 and prod_l (n_l + 1): on each piece of the layers before it, a unit has one zero at most."""
+    return 1.0, float(math.prod(width + 1 for width in widths))
 
 
 def linear_bound(widths: list[int], bias_std: float, ends: list[list[int]]) -> float:
@@ -199,15 +204,19 @@ def _relu(x: Fraction) -> Fraction:
     return max(x, Fraction(0))
 
 
-def _crossed(start: Floats, end: Floats, drawn: Sequence[tuple[Floats, Floats]]) -> int:
-    knots = np.array([0.0, 1.0])
+# Places where the segment is cut, in order and with that of the end as often as needed; each layer cuts it further.
+def _crossed(start: Floats, end: Floats, drawn: Sequence[tuple[Floats, Floats]]) -> Floats:
+    knots = np.broadcast_to(np.array([0.0, 1.0]), (len(drawn[0][0]), 2))
     for depth in range(len(drawn)):
-        values = start + knots[:, None] * (end - start)
+        values = start + knots[:, :, None] * (end - start)
         for weight, bias in drawn[:depth]:
             values = np.maximum(values @ weight + bias, 0.0)
         values = values @ drawn[depth][0] + drawn[depth][1]
-        interval, unit = np.nonzero(values[:-1] * values[1:] < 0)
-        left, right = values[interval, unit], values[interval + 1, unit]
-        zeros = knots[interval] + (knots[interval + 1] - knots[interval]) * left / (left - right)
-        knots = np.sort(np.concatenate((knots, zeros)))
-    return len(knots) - 1
+        left, right = values[:, :-1], values[:, 1:]
+        share = np.divide(left, left - right, out=np.ones_like(left), where=left * right < 0)
+        zeros = knots[:, :-1, None] + np.diff(knots, axis=1)[:, :, None] * share
+        cut = np.where(left * right < 0, zeros, 1.0).reshape(len(knots), -1)
+        knots = np.sort(np.concatenate((knots, cut), axis=1), axis=1)
+        knots = knots[:, : int((knots < 1).sum(1).max()) + 1]
+    found: Floats = (knots < 1).sum(1).astype(np.float64)
+    return found

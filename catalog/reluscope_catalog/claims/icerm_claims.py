@@ -86,6 +86,7 @@ CLAIMS = [
         sample=f"{_CODE}:crossed_regions",
         relation="at most",
         value=f"{_CODE}:linear_bound",
+        bounds=f"{_CODE}:region_bounds",
         summary="A line segment crosses a number of regions that is linear in the number of neurons",
         statement="for any line segment I through input space, the average number of regions intersected is linear in"
         " the number N of neurons: at most 1 + c |I| N, where c = sqrt(2 / n0) / (pi sigma_b) does not depend on N",

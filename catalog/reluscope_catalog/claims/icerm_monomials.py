@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from reluscope_plugins.architectures.monomial import Monomial, monomial, softplu
 Cases = SearchStrategy[dict[str, Any]]
 
 _SCALE = 2.0**-4
+_ROUNDING = Fraction(5, 4) / 2**52
 
 
 def products() -> Cases:
@@ -109,15 +111,25 @@ def made_by_gates(model: Monomial) -> list[int]:
     return made[-1]
 
 
-# The powers of a gate, told by its weights; [] where they make no monomial.
+# The powers of a gate, told by its weights; [] where they make no monomial. The scale is a power of two, so that steps
+# are whole numbers without rounding. A factor is a whole number over lambda^d sigma^(d)(b), rounded in this product
+# and in the quotient, each once: off by at most 2^-52 of itself, and some smaller terms.
 def _gate_powers(gate: Any) -> list[int]:
-    steps = [[round(value) for value in row] for row in (gate[0].weight / _SCALE).tolist()]
-    powers = steps[0]
+    steps = [[Fraction(value) / Fraction(_SCALE) for value in row] for row in gate[0].weight.tolist()]
+    if any(step.denominator > 1 for row in steps for step in row):
+        return []
+    powers = [int(step) for step in steps[0]]
+    if min(powers) < 0:
+        return []
     degree = sum(powers)
-    shared = (2 * _SCALE) ** degree * softplus_derivative(degree, gate[0].bias[0].item())
-    factors = [round(value) for value in (gate[2].weight[0] * shared).tolist()]
+    shared = Fraction(2 * _SCALE) ** degree * Fraction(softplus_derivative(degree, gate[0].bias[0].item()))
+    scaled = [Fraction(value) * shared for value in gate[2].weight[0].tolist()]
+    factors = [round(value) for value in scaled]
+    if any(abs(value - whole) > abs(whole) * _ROUNDING for value, whole in zip(scaled, factors, strict=True)):
+        return []
     expected = 2**degree * math.prod(math.factorial(power) for power in powers)
-    return powers if makes_monomial(steps, factors, powers, expected) else []
+    made = makes_monomial([[int(step) for step in row] for row in steps], factors, powers, expected)
+    return powers if made else []
 
 
 def _hidden_units(model: Monomial) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from fractions import Fraction
 from typing import Any
@@ -16,7 +15,6 @@ from reluscope.lab import Lab
 from reluscope.optimizer_step import OptimizerStep
 from reluscope.verification import judge
 from reluscope_catalog.claims import hartmann_temperature as claims
-from reluscope_catalog.claims import hartmann_temperature_claims as declarations
 from reluscope_catalog.claims.exact_steps import distance, moved, read, stepped
 from reluscope_plugins.temperature.distance import pattern_distances
 from reluscope_plugins.temperature.error_function import ErrorFunction
@@ -128,35 +126,12 @@ MUTANTS: dict[str, list[Any]] = {
     "erf_inverse_sum": [sum_with_the_other_sign],
     "erf_inverse_appendix": [mu_with_the_other_sign],
 }
-VALUES: dict[str, list[Any]] = {
-    "arctan_law_of_moments": [
-        law_of_the_other_ratio,
-        law_of_one_unit_more,
-        law_without_bias,
-        law_off_by_one_percent,
-    ]
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "field", "mutant"),
-    [
-        (name, field, mutant)
-        for field, table in (("predicate", MUTANTS), ("value", VALUES))
-        for name, mutants in table.items()
-        for mutant in mutants
-    ],
-    ids=lambda value: getattr(value, "__name__", value),
-)
-@pytest.mark.slow
-def test_a_mutant_is_refuted(name: str, field: str, mutant: Any, lab: Lab) -> None:
-    verdict = judge(dataclasses.replace(lab.claims[name], **{field: mutant}), examples=100)
-    assert not verdict.problem
-    assert verdict.verdict == "refuted"
-
-
-def test_each_claim_that_holds_has_a_mutant() -> None:
-    assert {claim.name for claim in declarations.CLAIMS if claim.verdict == "holds"} == set(MUTANTS | VALUES)
+MUTANTS["arctan_law_of_moments"] = [
+    {"value": law_of_the_other_ratio},
+    {"value": law_of_one_unit_more},
+    {"value": law_without_bias},
+    {"value": law_off_by_one_percent},
+]
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (0.5, -3.0), (8.0, 2.0), (0.125, 8.0)])
