@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from reluscope.errors import ClaimError
+from reluscope.errors import ClaimError, ReproducibilityWarning
 
 Case = Mapping[str, Any]
 
@@ -230,21 +231,28 @@ def _run(name: str, strategy: Any, test: _Tally, *, examples: int, seed: int) ->
 
 @contextmanager
 def _no_constants_of_modules() -> Iterator[None]:
-    # hypothesis draws now and then a number that stands in the code of a loaded module: then what else was loaded
-    # would decide which cases are drawn
-    module: Any = importlib.import_module("hypothesis.internal.conjecture.providers")
-    provider = module.HypothesisProvider
-    kept = provider.__dict__.get("_local_constants")
-    if kept is None:  # an older hypothesis, which draws none
+    # Hypothesis draws now and then a number that stands in the code of a loaded module: then what else was loaded would
+    # decide which cases are drawn. No setting turns that off; a backend of one's own needs the same inner names.
+    try:
+        module: Any = importlib.import_module("hypothesis.internal.conjecture.providers")
+        provider, cache, none = module.HypothesisProvider, module.CONSTANTS_CACHE.cache, module.Constants()
+        kept = provider.__dict__["_local_constants"]
+    except (ImportError, AttributeError, KeyError, TypeError) as error:
+        warnings.warn(
+            f"hypothesis has changed inside ({type(error).__name__}: {error}): which cases are drawn depends on what "
+            "else is loaded; install the hypothesis that is named in the provenance of an archive to get its cases",
+            ReproducibilityWarning,
+            stacklevel=2,
+        )
         yield
         return
-    module.CONSTANTS_CACHE.cache.clear()
-    provider._local_constants = module.Constants()
+    cache.clear()
+    provider._local_constants = none
     try:
         yield
     finally:
         provider._local_constants = kept
-        module.CONSTANTS_CACHE.cache.clear()
+        cache.clear()
 
 
 def _checked(name: str, case: Any) -> str:

@@ -28,6 +28,7 @@ class Verdict:
         cases: Number of different cases tried, up to the first against it.
         counterexample: The smallest case against it; None where there is none.
         seconds: How long it took.
+        seed: Of the cases and observations.
         tested: The least certain test of a statistical claim; None for an exact one.
         problem: What went wrong; empty where nothing did.
         picture: The counterexample as SVG; empty where there is nothing to draw.
@@ -38,6 +39,7 @@ class Verdict:
     cases: int
     counterexample: Case | None
     seconds: float
+    seed: int
     tested: Decision | None = None
     problem: str = ""
     picture: str = ""
@@ -66,6 +68,7 @@ class Verdict:
             "amends": claim.amends,
             "recorded": claim.verdict,
             "seconds": round(self.seconds, 3),
+            "seed": self.seed,
             "null": tested.null if tested else "",
             "test": tested.test if tested else "",
             "error_probability": tested.error if tested else None,
@@ -86,6 +89,7 @@ _LABELS = {
     "amends": ("claim that is amended", "1"),
     "recorded": ("verdict that the catalogue records", "1"),
     "seconds": ("time taken", "s"),
+    "case_seed": ("seed of the cases and observations", "1"),
     "null": ("null hypothesis", "1"),
     "test": ("statistical test", "1"),
     "error_probability": ("error probability", "1"),
@@ -103,12 +107,14 @@ def labelled(verdict: Verdict) -> xr.Dataset:
         verdict: The verdict.
 
     Returns:
-        One scalar for each field of its record; text is empty and a number NaN where there is none.
+        One scalar for each field of its record, with the label `claim`; text is empty and a number NaN where there is
+        none.
     """
     import numpy as np
     import xarray as xr
 
     record = verdict.record() | {"picture": verdict.picture}
+    record["case_seed"] = record.pop("seed")  # which is the name of a dim
     case = record["counterexample"]
     record["counterexample"] = "" if case is None else json.dumps(case)
     for key in ("error_probability", "power"):
@@ -117,5 +123,23 @@ def labelled(verdict: Verdict) -> xr.Dataset:
         {
             name: ((), np.asarray(record[name]), {"long_name": title, "units": units})
             for name, (title, units) in _LABELS.items()
-        }
+        },
+        {"claim": ((), np.asarray(record["claim"]), {"long_name": "claim", "units": "1"})},
     )
+
+
+def record(data: xr.Dataset) -> dict[str, Any]:
+    """Read a labelled verdict back.
+
+    Args:
+        data: What `labelled` gave.
+
+    Returns:
+        The record of the verdict.
+    """
+    found = {name: data[name].item() for name in ("claim", *_LABELS) if name != "picture"}
+    found["seed"] = found.pop("case_seed")
+    found["counterexample"] = json.loads(found["counterexample"]) if found["counterexample"] else None
+    for key in ("error_probability", "power"):
+        found[key] = None if math.isnan(found[key]) else found[key]
+    return found

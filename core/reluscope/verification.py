@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from reluscope.case_types import check_types
 from reluscope.counterexample_search import Case, Found, evaluated, search, text
 from reluscope.errors import ClaimError, PluginError, UnknownNameError, nearest
 from reluscope.progress import Progress, SilentProgress
-from reluscope.verdicts import GROUP, Verdict, labelled
+from reluscope.verdicts import Verdict, labelled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +27,11 @@ EXACT_PER_STATISTICAL = 20
 """Cases tried of an exact claim for each one of a statistical claim, which takes thousands of observations."""
 
 
+MOST_STATISTICAL = 500
+"""Cases tried of a statistical claim at most, so that those tried on the way to the smallest still share its error
+probability, which is divided among 1,000."""
+
+
 def verify(
     names: Iterable[str] | None = None,
     *,
@@ -34,6 +39,7 @@ def verify(
     seed: int = 0,
     lab: Lab | None = None,
     out: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Put claims to the test.
@@ -44,10 +50,11 @@ def verify(
 
     Args:
         names: Names of claims; None takes all that are installed.
-        examples: How many cases are tried of each.
+        examples: How many cases are tried of each; of a statistical claim a twentieth, 500 at most.
         seed: Of the cases and observations.
         lab: Where the names are looked up; None takes all that is installed.
-        out: An archive to write; None writes none.
+        out: An archive to write, verdict by verdict; None writes none.
+        resume: Whether to go on with an archive that was begun.
         progress: Told how far the work is.
 
     Returns:
@@ -57,6 +64,8 @@ def verify(
     Raises:
         UnknownNameError: If there is no such claim.
         PluginError: If a claim amends one that does not exist.
+        ArchiveError: If the archive exists, or cannot be written; what is in it is kept.
+        RecipeError: If the archive was begun with other examples or another seed.
 
     Example:
         >>> verdicts = verify(["psb_unbiased"], examples=20)
@@ -69,12 +78,13 @@ def verify(
 
     lab = Lab() if lab is None else lab
     claims = chosen(lab, names)
-    found = list(verdicts(claims, examples=examples, seed=seed, progress=progress))
-    if out is not None:
-        write(found, out, lab=lab, examples=examples, seed=seed)
-    labels = [verdict.claim.name for verdict in found]
-    claim = xr.Variable("claim", labels, {"long_name": "claim", "units": "1"})
-    return xr.concat([labelled(verdict) for verdict in found], claim, combine_attrs="override")
+    if out is None:
+        found = [labelled(one) for one in verdicts(claims, examples=examples, seed=seed, progress=progress)]
+    else:
+        from reluscope.verdict_archive import archived
+
+        found = list(archived(claims, out, lab=lab, examples=examples, seed=seed, resume=resume, progress=progress))
+    return xr.concat(found, "claim", combine_attrs="override")
 
 
 def chosen(lab: Lab, names: Iterable[str] | None) -> list[Claim]:
@@ -132,12 +142,15 @@ def judge(claim: Claim, *, examples: int = EXAMPLES, seed: int = 0, case: Case |
 
     Args:
         claim: The claim.
-        examples: How many cases are tried; a statistical claim takes a twentieth.
+        examples: How many cases are tried; a statistical claim takes a twentieth, 500 at most.
         seed: Of the cases and observations.
         case: The only case to try; None looks for one against the claim.
 
     Returns:
         The verdict; `"error"` where the claim could not be put to the test.
+
+    Raises:
+        RecipeError: If the case has other keys or other types than the strategy gives.
     """
     start = time.perf_counter()
     examiner = _Examiner(claim, seed)
@@ -146,10 +159,10 @@ def judge(claim: Claim, *, examples: int = EXAMPLES, seed: int = 0, case: Case |
     try:
         if case is not None:
             claim.check_parameters(case)
+            check_types(claim.name, claim.cases(), case)
             found = Found(1, None if evaluated(claim.name, examiner, case) else case)
         else:
-            number = max(1, min(examples // EXACT_PER_STATISTICAL, 500)) if claim.statistical else examples
-            found = search(claim.name, claim.cases(), examiner, examples=number, seed=seed)
+            found = search(claim.name, claim.cases(), examiner, examples=_number(claim, examples), seed=seed)
     except (ClaimError, PluginError) as error:
         verdict, problem = "error", str(error)
     tested = examiner.least(found.counterexample)
@@ -163,41 +176,12 @@ def judge(claim: Claim, *, examples: int = EXAMPLES, seed: int = 0, case: Case |
         except Exception as error:  # a picture decides nothing
             problem = f"claim {claim.name!r}: its picture cannot be drawn: {type(error).__name__}: {error}"
     return Verdict(
-        claim, verdict, found.cases, found.counterexample, time.perf_counter() - start, tested, problem, picture
+        claim, verdict, found.cases, found.counterexample, time.perf_counter() - start, seed, tested, problem, picture
     )
 
 
-def write(found: Sequence[Verdict], out: str | Path, *, lab: Lab, examples: int, seed: int) -> xr.DataTree:
-    """Write verdicts into an archive.
-
-    Args:
-        found: The verdicts.
-        out: The archive.
-        lab: Whose plugins offer the claims.
-        examples: How many cases were tried of each.
-        seed: Of the cases and observations.
-
-    Returns:
-        The archive, in memory.
-    """
-    from reluscope import provenance
-    from reluscope.archive import ArchiveWriter
-
-    plugins = {origin.name: origin for origin in (lab.origin("claims", verdict.claim.name) for verdict in found)}
-    attrs: dict[str, Any] = {
-        "title": "Claims put to the test",
-        "sweep_dims": json.dumps(["claim"]),
-        "examples": examples,
-        "provenance": provenance.collect(
-            seeds=[seed],
-            plugins=plugins.values(),
-            packages=provenance.required(),
-        ),
-    }
-    with ArchiveWriter(out, attrs=attrs) as writer:
-        for verdict in found:
-            writer.append(GROUP, labelled(verdict), {"claim": verdict.claim.name})
-        return writer.finish()
+def _number(claim: Claim, examples: int) -> int:
+    return max(1, min(examples // EXACT_PER_STATISTICAL, MOST_STATISTICAL)) if claim.statistical else examples
 
 
 class _Examiner:

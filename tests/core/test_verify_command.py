@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from reluscope import cli, hookimpl
 from reluscope.entries import Claim
 from reluscope.lab import Lab
+from reluscope.opening import open_archive
 
 KEYS = {"claim", "verdict", "kind", "cases", "counterexample", "source", "amends", "seconds"}
 
@@ -155,7 +156,7 @@ class TestCommand:
             ("false_and_known", '{"n": 6}', "holds", 0),
             ("false_and_new", '{"n": 7}', "refuted", 1),
             ("mean_and_known", '{"n": 7}', "holds", 0),
-            ("broken", '{"n": 7}', "error", 1),
+            ("broken", '{"n": 7}', "error", 2),
         ],
     )
     def test_replay(self, name: str, case: str, verdict: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,7 +184,7 @@ class TestCommand:
 
 def test_the_page_says_which_verdict_is_not_as_recorded(tmp_path: Path) -> None:
     from reluscope.report import render
-    from reluscope.verification import judge, write
+    from reluscope.verdict_archive import archived
 
     new = claim("false_and_new")
     module = types.ModuleType("claims_of_a_test")
@@ -192,8 +193,8 @@ def test_the_page_says_which_verdict_is_not_as_recorded(tmp_path: Path) -> None:
     lab.origin = lambda kind, name: types.SimpleNamespace(  # type: ignore[method-assign, assignment, return-value]
         name="a", module="a", distribution="", version=""
     )
-    page = render(write([judge(new)], tmp_path / "new.nc", lab=lab, examples=200, seed=0))
-    assert "recorded as holds" in page
+    assert len(list(archived([new], tmp_path / "new.nc", lab=lab, examples=200, seed=0))) == 1
+    assert "recorded as holds" in render(open_archive(tmp_path / "new.nc"))
 
 
 def test_progress_is_told_and_ended_also_after_an_error() -> None:
