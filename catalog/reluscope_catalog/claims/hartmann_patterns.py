@@ -8,9 +8,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from reluscope import observe
+from reluscope_catalog.claims.exact_matrices import matrix, reduced
+from reluscope_catalog.claims.exact_networks import module
 from reluscope_catalog.claims.exact_patterns import Layer, at, patterns
 from reluscope_plugins.patterns.counts import Distribution
 from reluscope_plugins.patterns.entropy import relative_pattern_entropy
@@ -50,12 +54,18 @@ def single_layers() -> Cases:
 
 @st.composite
 def layers_with_points(draw: Any) -> dict[str, Any]:
-    """Return a single layer with points, and how far along the way from one point to another to look."""
-    layers = draw(networks(inputs=3, widths=(4,)))
-    size = len(layers[0][0][0])
-    points = draw(st.lists(st.lists(st.integers(-5, 5), min_size=size, max_size=size), min_size=2, max_size=6))
-    way = draw(st.fractions(0, 1, max_denominator=6).map(str))
-    return {"layers": layers, "points": points, "way": way}
+    """Return a single layer with two points of one pattern, and how far along the way between them to look."""
+    size = draw(st.integers(1, 4))
+    point = st.lists(st.integers(-5, 5), min_size=size, max_size=size)
+    first, second = draw(st.lists(point, min_size=2, max_size=2, unique_by=tuple))
+    weight = draw(st.lists(_row(_WEIGHT, size), min_size=1, max_size=6))
+    bias = []
+    for row in weight:
+        ends = [sum(w * v for w, v in zip(row, x, strict=True)) for x in (first, second)]
+        beyond = draw(st.integers(0, 2))
+        bias.append(1 + beyond - min(ends) if draw(st.booleans()) else -beyond - max(ends))
+    way = draw(st.fractions(Fraction(1, 12), Fraction(11, 12), max_denominator=12).map(str))
+    return {"weight": weight, "bias": bias, "first": first, "second": second, "way": way}
 
 
 def depths() -> Cases:
@@ -88,15 +98,17 @@ def positively_scaled_biases() -> Cases:
 
 def constant_biases() -> Cases:
     """Return single layers with two constants, not 0, each of which all biases are to be."""
-    constant = st.integers(-5, 5).filter(bool)
-    return st.fixed_dictionaries({"layers": networks(inputs=3, widths=(4,)), "one": constant, "other": constant})
+    constants = st.lists(st.integers(-5, 5).filter(bool), min_size=2, max_size=2, unique=True)
+    return st.tuples(networks(inputs=3, widths=(4,)), constants).map(
+        lambda drawn: {"layers": drawn[0], "one": drawn[1][0], "other": drawn[1][1]}
+    )
 
 
 @st.composite
 def counts(draw: Any) -> dict[str, Any]:
     """Return numbers of units with how often each possible pattern was seen, at least two samples."""
     units = draw(st.integers(1, 3))
-    numbers = st.lists(st.integers(0, 9), min_size=2**units, max_size=2**units)
+    numbers = st.lists(st.integers(0, 20), min_size=2**units, max_size=2**units)
     return {"units": units, "counts": draw(numbers.filter(lambda found: sum(found) > 1))}
 
 
@@ -104,9 +116,9 @@ def counts(draw: Any) -> dict[str, Any]:
 def two_counts(draw: Any, number: int = 2) -> dict[str, Any]:
     """Return how often each possible pattern was seen at two moments, at least one sample at each."""
     size = draw(st.sampled_from([2, 4, 8]))
-    seen = st.lists(st.integers(0, 5), min_size=size, max_size=size).filter(any)
+    seen = st.lists(st.integers(0, 20), min_size=size, max_size=size).filter(any)
     found = [draw(seen) for _ in range(number)]
-    if draw(st.booleans()):
+    if draw(st.sampled_from([False] * 7 + [True])):
         found[-1] = list(found[0])
     return dict(zip(["first", "second", "third"], found, strict=False))
 
@@ -117,10 +129,20 @@ def three_counts() -> Cases:
 
 
 def pattern_upper_bound(layers: Layers) -> bool:
-    """Return whether each layer has at most 2^(sum of all widths) patterns."""
-    found = patterns(layers)
-    most = pattern_count(sum(len(bias) for _, bias in layers))
-    return all(len({one[place] for one in found}) <= most for place in range(len(layers)))
+    """Return whether each layer has at most 2^(sum of the widths up to it) patterns, also as the library sees them."""
+    inputs, _ = _size(layers)
+    points = list(itertools.product(range(-4, 5), repeat=inputs))
+    network = module([{"weight": weight, "bias": bias} for weight, bias in layers], output=False)
+    observation = observe(network, torch.tensor(points, dtype=torch.float64))
+    found, seen = patterns(layers), {at(layers, point) for point in points}
+    units = 0
+    for place, (site, (_, bias)) in enumerate(zip(observation.sites, layers, strict=True)):
+        units += len(bias)
+        observed = len(torch.unique(observation.pattern[site], dim=0))
+        everywhere = len({pattern[place] for pattern in found})
+        if not observed == len({pattern[place] for pattern in seen}) <= everywhere <= pattern_count(units):
+            return False
+    return len(found) <= pattern_count(units)
 
 
 def pattern_dimension(layers: Layers) -> bool:
@@ -130,19 +152,18 @@ def pattern_dimension(layers: Layers) -> bool:
 
 
 def pattern_dimension_of_units(layers: Layers) -> bool:
-    """Return whether D <= d if there are 2^D patterns of D units on d inputs."""
+    """Return whether there are 2^D patterns of D units if and only if their D rows are independent, so that D <= d."""
     inputs, units = _size(layers)
-    return len(patterns(layers)) < 2**units or units <= inputs
+    _, pivots = reduced(matrix(layers[0][0]))
+    everything = len(patterns(layers)) == 2**units
+    return everything is (len(pivots) == units) and (not everything or units <= inputs)
 
 
-def first_layer_convex(layers: Layers, points: list[list[int]], way: str) -> bool:
+def first_layer_convex(weight: list[list[int]], bias: list[int], first: list[int], second: list[int], way: str) -> bool:
     """Return whether a point between two of one pattern has that pattern."""
-    t = Fraction(way)
-    for one, other in itertools.combinations(points, 2):
-        between = [Fraction(x + t * (y - x)) for x, y in zip(one, other, strict=True)]
-        if at(layers, one) == at(layers, other) != at(layers, between):
-            return False
-    return True
+    t, layers = Fraction(way), [(weight, bias)]
+    between = [Fraction(x + t * (y - x)) for x, y in zip(first, second, strict=True)]
+    return not at(layers, first) == at(layers, second) != at(layers, between)
 
 
 def deeper_layers_nonconvex(layer: int, inputs: int, shift: int, scale: int) -> bool:

@@ -8,6 +8,9 @@ from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_patterns"
 _PATTERN = "a unit counts as 1 where its pre-activation is above 0, else as 0 (Definition 1)"
+_ONE_LAYER = "here at most 3 inputs and 4 units"
+_TWO_LAYERS = "here at most 2 layers, of 3 and 2 units, and 2 inputs"
+_COUNTS = "here at most 8 patterns, each at most 20 times"
 
 
 def _claim(name: str, strategy: str, predicate: str = "", **fields: Any) -> Claim:
@@ -19,9 +22,10 @@ CLAIMS = [
         "pattern_upper_bound",
         "whole_networks",
         summary="The number of patterns of a layer is bounded by a power of 2",
-        statement="A layer of a fixed network has at most 2^(sum over l of d_l) patterns on all inputs, d_l the widths",
+        statement="A layer of a fixed network has at most 2^(sum over l of d_l) patterns on all inputs, d_l the widths"
+        " used in the computation: those of the layers up to it; and all layers together have no more",
         source="Hartmann 2025, section 2.2.2",
-        assumption=_PATTERN,
+        assumption=f"{_PATTERN}; {_TWO_LAYERS}",
     ),
     _claim(
         "pattern_dimension",
@@ -29,16 +33,17 @@ CLAIMS = [
         summary="So many patterns take so many inputs, as printed",
         statement="For 2^d patterns in d dimensions to exist for a single hidden layer with D filters requires d >= D",
         source="Hartmann 2025, Proposition 1",
-        assumption=_PATTERN,
+        assumption=f"{_PATTERN}; {_ONE_LAYER}",
         verdict="refuted",
     ),
     _claim(
         "pattern_dimension_of_units",
         "single_layers",
         summary="All patterns of a layer take as many inputs as units",
-        statement="For 2^D patterns in d dimensions to exist for a single hidden layer with D filters requires d >= D",
+        statement="For 2^D patterns in d dimensions to exist for a single hidden layer with D filters requires d >= D;"
+        " they do exist if and only if the filters are linearly independent",
         source="amends Hartmann 2025, Proposition 1: 2^D in place of 2^d",
-        assumption=_PATTERN,
+        assumption=f"{_PATTERN}; {_ONE_LAYER}",
         amends="pattern_dimension",
     ),
     _claim(
@@ -47,7 +52,7 @@ CLAIMS = [
         summary="The cells of the first layer are convex",
         statement="A(x) = A(y) implies A(x + t (y - x)) = A(x) for all 0 <= t <= 1, for the patterns A of layer 1",
         source="Hartmann 2025, Proposition 2",
-        assumption=_PATTERN,
+        assumption=f"{_PATTERN}; here at most 4 inputs and 6 units",
     ),
     _claim(
         "deeper_layers_nonconvex",
@@ -84,7 +89,7 @@ CLAIMS = [
         statement="With all biases times the same number there are as many patterns of the whole network, on all"
         " inputs",
         source="Hartmann 2025, section 2.2.4, after Hanin & Rolnick 2019, lemma 6",
-        assumption=_PATTERN + "; of the number nothing is said",
+        assumption=f"{_PATTERN}; of the number nothing is said; {_TWO_LAYERS}",
         verdict="refuted",
     ),
     _claim(
@@ -95,7 +100,7 @@ CLAIMS = [
         statement="With all biases times the same number above 0 there are as many patterns of the whole network, on"
         " all inputs",
         source="amends Hartmann 2025, section 2.2.4",
-        assumption=_PATTERN,
+        assumption=f"{_PATTERN}; {_TWO_LAYERS}",
         amends="bias_scaling_invariance",
     ),
     _claim(
@@ -105,7 +110,7 @@ CLAIMS = [
         statement="A single hidden layer with all biases b_i = b has as many patterns on all inputs for one b as for"
         " another, neither of them 0",
         source="Hartmann 2025, section 2.2.4",
-        assumption=_PATTERN,
+        assumption=f"{_PATTERN}; {_ONE_LAYER}",
     ),
     _claim(
         "entropy_as_printed",
@@ -113,7 +118,7 @@ CLAIMS = [
         summary="The relative entropy lies in the unit interval, shares as printed",
         statement="0 <= H / min(d, log2 n) <= 1, where H = -sum of (c_i / 2^d) log2(c_i / 2^d) and n = sum of c_i",
         source="Hartmann 2025, equations 3.9 and 3.10",
-        assumption="at least two samples",
+        assumption=f"at least two samples; {_COUNTS}",
         verdict="refuted",
     ),
     _claim(
@@ -122,7 +127,7 @@ CLAIMS = [
         summary="The relative entropy lies in the unit interval, shares of the samples",
         statement="0 <= H / min(d, log2 n) <= 1, where H = -sum of (c_i / n) log2(c_i / n) and n = sum of c_i",
         source="amends Hartmann 2025, equation 3.9: n in place of N_l",
-        assumption="at least two samples",
+        assumption=f"at least two samples; {_COUNTS}",
         amends="entropy_as_printed",
     ),
     _claim(
@@ -132,7 +137,7 @@ CLAIMS = [
         statement="J(c, c') = sum of min(c_i, c'_i) / sum of max(c_i, c'_i) is in [0, 1], symmetric, 0 if and only if"
         " no pattern is common, and 1 if and only if c = c'",
         source="Hartmann 2025, equation 3.7",
-        assumption="at least one sample at each moment",
+        assumption=f"at least one sample at each moment; {_COUNTS}",
     ),
     _claim(
         "jaccard_metric",
@@ -140,6 +145,6 @@ CLAIMS = [
         summary="One minus the weighted Jaccard index is a distance",
         statement="1 - J(c, c'') <= (1 - J(c, c')) + (1 - J(c', c''))",
         source="Hartmann 2025, equation 3.7, which it calls a set-distance",
-        assumption="at least one sample at each moment",
+        assumption=f"at least one sample at each moment; {_COUNTS}",
     ),
 ]

@@ -16,9 +16,20 @@ from reluscope_catalog.claims import exact_patterns
 from reluscope_catalog.claims import hartmann_patterns as claims
 
 
-def half_as_many(layers: Any) -> bool:
+def global_bound(layers: Any, units: Any) -> bool:
     found = exact_patterns.patterns(layers)
-    return bool(2 * len(found) <= 2 ** sum(len(bias) for _, bias in layers))
+    widths = [len(bias) for _, bias in layers]
+    return all(
+        len({pattern[place] for pattern in found}) <= units(widths[: place + 1]) for place in range(len(layers))
+    ) and len(found) <= units(widths)
+
+
+def one_unit_less(layers: Any) -> bool:
+    return global_bound(layers, lambda widths: 2 ** (sum(widths) - 1))
+
+
+def linear_in_the_units(layers: Any) -> bool:
+    return global_bound(layers, lambda widths: 2 * sum(widths))
 
 
 def more_inputs_than_units(layers: Any) -> bool:
@@ -30,14 +41,24 @@ def half_the_patterns(layers: Any) -> bool:
     return len(exact_patterns.patterns(layers)) < 2 ** (units - 1) or units <= len(layers[0][0][0])
 
 
-def beyond_the_points(layers: Any, points: Any, way: str) -> bool:
-    return claims.first_layer_convex(layers, points, str(1 + Fraction(way)))
+def enough_inputs_suffice(layers: Any) -> bool:
+    units = len(layers[0][1])
+    return (len(exact_patterns.patterns(layers)) == 2**units) is (units <= len(layers[0][0][0]))
 
 
-def never_the_same(layers: Any, points: Any, way: str) -> bool:
-    return all(
-        exact_patterns.at(layers, x) != exact_patterns.at(layers, y) for x, y in itertools.combinations(points, 2)
-    )
+def beyond_the_points(way: str, **case: Any) -> bool:
+    return claims.first_layer_convex(**case, way=str(1 + Fraction(way)))
+
+
+def from_the_origin(weight: Any, bias: Any, first: Any, second: Any, way: str) -> bool:
+    layers = [(weight, bias)]
+    point = [x + Fraction(way) * y for x, y in zip(first, second, strict=True)]
+    return exact_patterns.at(layers, first) == exact_patterns.at(layers, point)
+
+
+def along_one_axis(weight: Any, bias: Any, first: Any, second: Any, way: str) -> bool:
+    layers = [(weight, bias)]
+    return exact_patterns.at(layers, first) == exact_patterns.at(layers, [second[0], *first[1:]])
 
 
 def without_the_bias(layer: int, inputs: int, shift: int, scale: int) -> bool:
@@ -106,9 +127,9 @@ def metric_over_the_sums(first: list[int], second: list[int], third: list[int]) 
 
 
 MUTANTS: dict[str, list[Any]] = {
-    "pattern_upper_bound": [half_as_many],
-    "pattern_dimension_of_units": [more_inputs_than_units, half_the_patterns],
-    "first_layer_convex": [beyond_the_points, never_the_same],
+    "pattern_upper_bound": [one_unit_less, linear_in_the_units],
+    "pattern_dimension_of_units": [more_inputs_than_units, half_the_patterns, enough_inputs_suffice],
+    "first_layer_convex": [beyond_the_points, from_the_origin, along_one_axis],
     "deeper_layers_nonconvex": [without_the_bias, in_the_first_layer],
     "nonconvex_segment_falling": [one_lower],
     "bias_positive_scaling_invariance": [negative_factor, shifted_biases],
@@ -117,6 +138,14 @@ MUTANTS: dict[str, list[Any]] = {
     "jaccard_similarity": [below_one, one_for_the_same_patterns, not_symmetric],
     "jaccard_metric": [metric_of_similarity, metric_over_the_sums],
 }
+
+
+@given(claims.layers_with_points())
+def test_both_points_have_one_pattern(case: dict[str, Any]) -> None:
+    """Otherwise the claim would hold for want of a case."""
+    layers = [(case["weight"], case["bias"])]
+    assert case["first"] != case["second"]
+    assert exact_patterns.at(layers, case["first"]) == exact_patterns.at(layers, case["second"])
 
 
 @given(claims.networks())
