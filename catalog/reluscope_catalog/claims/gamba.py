@@ -6,11 +6,10 @@ The rows of an unrolled convolution are taken from its values on the standard ba
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -18,9 +17,9 @@ from hypothesis.strategies import SearchStrategy
 Cases = SearchStrategy[dict[str, Any]]
 Filter = list[list[list[int]]]
 """Weights `(channel, row, column)`."""
-Floats = npt.NDArray[np.float64]
 
 _ENTRIES = st.integers(-3, 3)
+_MAGNITUDES = st.lists(st.integers(0, 3), min_size=1, max_size=4)
 
 
 def convolutions() -> Cases:
@@ -30,25 +29,35 @@ def convolutions() -> Cases:
 
 
 def convolutions_with_bias() -> Cases:
-    """Return the same, each with a bias and with the factor of a point on the identity line."""
-    others = st.fixed_dictionaries({"bias": _ENTRIES, "factor": st.integers(1, 20)})
-    return st.tuples(convolutions(), others).map(lambda found: found[0] | found[1])
+    """Return the same where some receptive field is whole, with a bias and with the factor of a point of the line."""
+    whole = st.tuples(convolutions(), st.integers(-5, 5), st.integers(1, 6))
+    return whole.map(lambda found: _enlarged(found[0]) | {"bias": found[1], "factor": found[2]})
 
 
 def convolutions_without_bias() -> Cases:
-    """Return the same with bias 0."""
-    return convolutions_with_bias().map(lambda case: case | {"bias": 0})
+    """Return filters of convolutions without bias, each with the factor of a point on the identity line."""
+    return st.tuples(convolutions(), st.integers(1, 20)).map(lambda found: found[0] | {"bias": 0, "factor": found[1]})
 
 
 def filters() -> Cases:
-    """Return layers of up to six filters, given by weights whose sum is not 0."""
-    weights = st.lists(_ENTRIES, min_size=1, max_size=4).filter(sum)
-    return st.fixed_dictionaries({"filters": st.lists(weights, min_size=1, max_size=6)})
+    """Return layers of up to ten filters, given by the magnitudes of their weights."""
+    weights = _MAGNITUDES.filter(any)
+    return st.one_of(filters_that_never_vanish(), st.fixed_dictionaries({"filters": _layer(weights)}))
+
+
+def filters_that_never_vanish() -> Cases:
+    """Return the same where no signs of the weights make a sum of 0."""
+    return st.fixed_dictionaries({"filters": _layer(_MAGNITUDES.filter(lambda weights: sum(weights) % 2))})
 
 
 def shapes() -> Cases:
-    """Return sizes C and k of filters with more than one weight."""
-    return st.fixed_dictionaries({"channels": st.integers(1, 2), "kernel": st.integers(2, 3)})
+    """Return sizes C, k, H, W of filters and inputs, each with the order of a moment."""
+    size = st.integers(0, 5)
+    sizes = {"channels": st.integers(1, 3), "kernel": st.sampled_from([3, 2, 1]), "height": size, "width": size}
+    order = st.sampled_from([1, 2, 4, 6, 8])
+    return st.fixed_dictionaries({**sizes, "order": order}).map(
+        lambda case: case | {side: case["kernel"] + case[side] for side in ("height", "width")}
+    )
 
 
 def projection_cosine(weight: Filter, height: int, width: int, stride: int, padding: int) -> bool:
@@ -85,7 +94,7 @@ def cosine_sign_only(
 def cosine_sign_only_within(
     weight: Filter, height: int, width: int, stride: int, padding: int, bias: int, factor: int
 ) -> bool:
-    """Return whether it does on hyperplanes of whole receptive fields, beyond |b| over the row's product with ones."""
+    """Return whether it does on hyperplanes of whole receptive fields exactly if the bias does not turn it."""
     kernel, total = len(weight[0]), _total(weight)
     down, across = (
         [0 <= start and start + kernel <= size for start in range(-padding, size + padding - kernel + 1, stride)]
@@ -93,40 +102,82 @@ def cosine_sign_only_within(
     )
     rows = _rows(weight, height, width, stride, padding)
     whole = [row for row, (a, b) in zip(rows, itertools.product(down, across), strict=True) if a and b]
-    if factor * abs(total) <= abs(bias) and bias:
-        return True
-    return all(_sign(factor * int(row.sum()) + bias) == _sign(total) for row in whole)
+    told = (bias == 0 or bias * total > 0 or factor * abs(total) > abs(bias)) and whole != []
+    return all((_sign(factor * int(row.sum()) + bias) == _sign(total)) == told for row in whole)
 
 
 def alignment_probability(filters: list[list[int]]) -> bool:
     """Return whether F / 2^F is the probability that all cosines agree in sign, or that all are positive."""
     number = len(filters)
-    return Fraction(number, 2**number) in (_share(filters, agreeing=True), _share(filters, agreeing=False))
+    agreeing, positive = _aligned(filters)
+    return Fraction(number, 2**number) in (agreeing, positive)
 
 
 def alignment_probability_two(filters: list[list[int]]) -> bool:
-    """Return whether 2 / 2^F is the probability that all cosines agree in sign."""
-    return _share(filters, agreeing=True) == Fraction(2, 2 ** len(filters))
+    """Return whether 2 prod (1 - q_i) / 2^F is that they agree, and F n_l is binomial where no q_i is above 0."""
+    zeros = [_law(weights)[1] for weights in filters]
+    agreeing, positive = _aligned(filters)
+    if agreeing != 2 * math.prod(1 - zero for zero in zeros) / 2 ** len(filters) or agreeing != 2 * positive:
+        return False
+    binomial = [Fraction(math.comb(len(filters), k), 2 ** len(filters)) for k in range(len(filters) + 1)]
+    return any(zeros) or _negatives(filters) == binomial
 
 
-def cosines_at_init(generator: np.random.Generator, size: int, channels: int, kernel: int) -> Floats:
-    """Return fourth powers of cosines, each over the square of the variance 1 / (C H W)."""
-    weights = generator.standard_normal((size, channels * kernel**2))
-    found: Floats = np.sum(weights, axis=1) ** 4 / np.sum(weights**2, axis=1) ** 2
-    return found
+def cosines_at_init(channels: int, kernel: int, height: int, width: int, order: int) -> bool:
+    """Return whether a moment of the cosine is that of a normal of mean 0 and of its variance, 1 / (C H W)."""
+    inputs = channels * height * width
+    return cosine_moment(channels * kernel**2, inputs, order) == _normal_moment(order) / Fraction(inputs) ** (
+        order // 2
+    )
 
 
-def cosines_at_init_value(channels: int, kernel: int) -> float:
-    """Return 3 n / (n + 2), n = C k^2."""
-    number = channels * kernel**2
-    return 3 * number / (number + 2)
+def cosines_at_init_sphere(channels: int, kernel: int, height: int, width: int, order: int) -> bool:
+    """Return whether it is that of a coordinate of a uniform point on the sphere of radius sqrt(n / (C H W))."""
+    number, inputs = channels * kernel**2, channels * height * width
+    coordinate = Fraction(order % 2 == 0)
+    for even in range(0, order - 1, 2):
+        coordinate *= Fraction(even + 1, number + even)
+    return cosine_moment(number, inputs, order) == coordinate * Fraction(number, inputs) ** (order // 2)
 
 
-def cosines_at_init_mean(generator: np.random.Generator, size: int, channels: int, kernel: int) -> Floats:
-    """Return cosines, each over its standard deviation 1 / sqrt(C H W)."""
-    weights = generator.standard_normal((size, channels * kernel**2))
-    found: Floats = np.sum(weights, axis=1) / np.sqrt(np.sum(weights**2, axis=1))
-    return found
+def cosines_at_init_limit(channels: int, kernel: int, height: int, width: int, order: int) -> bool:
+    """Return whether it falls short of that of the normal by a share between m (m - 1) / (n + m (m - 1)) and / n."""
+    number, inputs, half = channels * kernel**2, channels * height * width, order // 2
+    found = cosine_moment(number, inputs, order)
+    normal = _normal_moment(order) / Fraction(inputs) ** half
+    if not normal:
+        return found == 0
+    pairs = half * (half - 1)
+    return Fraction(pairs, number + pairs) <= 1 - found / normal <= Fraction(pairs, number)
+
+
+def cosine_moment(number: int, inputs: int, order: int) -> Fraction:
+    """Integrate a power of the cosine over independent normal weights.
+
+    The cosine S / (|w| sqrt(C H W)), S the sum of the weights, depends on the direction of w alone, and so is
+    independent of |w|: its moments are those of S over those of |w|, whose even ones are moments of a polynomial.
+
+    Args:
+        number: n, weights of the filter.
+        inputs: C H W.
+        order: Of the moment; odd ones are 0, since -w has the law of w.
+
+    Returns:
+        The moment.
+
+    Example:
+        >>> cosine_moment(4, 4, 2), cosine_moment(4, 4, 4)
+        (Fraction(1, 4), Fraction(1, 8))
+    """
+    powers = [_normal_moment(power) for power in range(2 * order + 1)]
+    sums, lengths = [Fraction(1)] + [Fraction(0)] * order, [Fraction(1)] + [Fraction(0)] * order
+    for _ in range(number):  # of one weight more
+        sums, lengths = _added(sums, powers[: order + 1]), _added(lengths, powers[::2])
+    return sums[order] / (lengths[order // 2] * Fraction(inputs) ** (order // 2)) if order % 2 == 0 else sums[order]
+
+
+def _layer(weights: SearchStrategy[list[int]]) -> SearchStrategy[list[list[int]]]:
+    return st.lists(weights, min_size=1, max_size=10)
 
 
 def _convolution(channels: int, kernel: int, padding: int, taller: int, wider: int) -> Cases:
@@ -159,10 +210,42 @@ def _sign(value: int) -> int:
     return (value > 0) - (value < 0)
 
 
-# Of all changes of sign of whole filters, which are equally likely where the law of a filter is symmetric: the share
-# where all cosines agree in sign, or all are positive.
-def _share(filters: list[list[int]], *, agreeing: bool) -> Fraction:
-    signs = [_sign(sum(weights)) for weights in filters]
-    flips = itertools.product((1, -1), repeat=len(signs))
-    drawn = [{sign * flip for sign, flip in zip(signs, flipped, strict=True)} for flipped in flips]
-    return Fraction(sum(found == {1} or (agreeing and found == {-1}) for found in drawn), len(drawn))
+# probabilities that the cosine of a filter is below 0, 0, and above 0: all signs of its weights are equally likely
+def _law(weights: list[int]) -> tuple[Fraction, Fraction, Fraction]:
+    sums = [_sign(sum(signed)) for signed in itertools.product(*((w, -w) for w in weights))]
+    below, zero, above = (Fraction(sums.count(sign), len(sums)) for sign in (-1, 0, 1))
+    return below, zero, above
+
+
+# probabilities that all cosines agree in sign, and that all are positive
+def _aligned(filters: list[list[int]]) -> tuple[Fraction, Fraction]:
+    below, _, above = (math.prod(found) for found in zip(*map(_law, filters), strict=True))
+    return Fraction(below + above), Fraction(above)
+
+
+# law of the number of filters whose cosine is at most 0, as equation 2 counts them
+def _negatives(filters: list[list[int]]) -> list[Fraction]:
+    found = [Fraction(1)]
+    for weights in filters:
+        above = _law(weights)[2]
+        found = [a * above + b * (1 - above) for a, b in zip([*found, Fraction(0)], [Fraction(0), *found], strict=True)]
+    return found
+
+
+# E[z^order] of a standard normal z
+def _normal_moment(order: int) -> Fraction:
+    return Fraction(math.prod(range(order - 1, 0, -2)) if order % 2 == 0 else 0)
+
+
+# moments of the sum of two independent variables, from theirs
+def _added(first: list[Fraction], second: list[Fraction]) -> list[Fraction]:
+    return [
+        sum((math.comb(order, k) * first[k] * second[order - k] for k in range(order + 1)), Fraction(0))
+        for order in range(len(first))
+    ]
+
+
+# an input on which some receptive field needs no padding
+def _enlarged(case: dict[str, Any]) -> dict[str, Any]:
+    least = len(case["weight"][0]) + (case["padding"] % case["stride"] > 0)
+    return case | {side: max(case[side], least) for side in ("height", "width")}
