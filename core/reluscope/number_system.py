@@ -17,6 +17,9 @@ class System(Protocol):
 
     What `encode` returns is the system's own affair: it is only handed back. Tensors come back in the shape of the
     weight, and in its dtype or, for half precision, in float32.
+
+    One for activations may have `encode_into(weight, out)` too, which writes the represented numbers into a tensor that
+    is there; and its codes the attribute `saturated`: how many numbers lay beyond what it represents.
     """
 
     @property

@@ -117,10 +117,11 @@ def quantize_(
     )
     modules = dict(model.named_modules())
     check_finite_weights(layers | {name: modules[name] for name in folds.values()})
+    last = list(layers)[-1]
     try:
         for name, layer in layers.items():
             norm = (modules[folds[name]],) if name in folds else ()
-            layer.quantization = LayerWeights(arithmetic, name, numbers[name], norm, type(layer))
+            layer.quantization = LayerWeights(arithmetic, name, numbers[name], norm, type(layer), name == last)
             layer.__class__ = LAYERS[kinds[name]]
         for name in folds.values():
             modules[name].__class__ = NORMS[type(modules[name])]

@@ -40,19 +40,20 @@ class Quantized(nn.Module):
         weights.check(self, input)
         # What is done to the weights and to the precision of the input is none of the network's own calls, for those
         # that listen to them.
+        independent = arithmetic.draws == "product" and arithmetic.system.stochastic
         with torch._C.DisableTorchFunction():
-            x = weights.rounded(input)
             weight, bias = weights.folded(self)
-            independent = arithmetic.draws == "product" and arithmetic.system.stochastic
-            drawn = weights.expected(self, weight) if independent else weights.drawn(self, weight)
-        output: Tensor = self.product(x, drawn, bias, *sizes)
+        with weights.rounded(input, weight, bias) as x:
+            with torch._C.DisableTorchFunction():
+                drawn = weights.expected(self, weight) if independent else weights.drawn(self, weight)
+            output: Tensor = self.product(x, drawn, bias, *sizes)
+            if independent:
+                with torch._C.DisableTorchFunction():
+                    difference = noise(self, weights, x, weight, output, *sizes)
+                output = output + difference
         if weights.folds():
             norm: Any = weights.norm[0]
             norm.folded = True
-        if independent:
-            with torch._C.DisableTorchFunction():
-                difference = noise(self, weights, x, weight, output, *sizes)
-            output = output + difference
         return output
 
     def extra_repr(self) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from reluscope.errors import NotFiniteError, QuantizationError
 from reluscope.held_counts import HeldCounts as HeldCounts
+from reluscope.rounded_inputs import Scratch, forgotten
 
 DRAWS = ("pass", "product", "held")
 """When weights are drawn: once a call of the layer, for each multiplication, or once and for all."""
@@ -26,6 +29,7 @@ class Arithmetic:
         exact_products: Multiplications of a call up to which `"product"` draws each weight.
         threshold: Weights of at most this magnitude are taken as zero; negative where none are.
         generator: Where all draws come from.
+        scratch: Where inputs are rounded.
     """
 
     system: Any
@@ -34,6 +38,7 @@ class Arithmetic:
     exact_products: int
     threshold: float
     generator: torch.Generator
+    scratch: Scratch = dataclasses.field(default_factory=Scratch)
 
     def generator_on(self, device: torch.device) -> torch.Generator:
         """Return a generator for draws on a device.
@@ -59,9 +64,12 @@ class LayerWeights:
         samples: Number of draws that are averaged.
         norm: The batch norm that is folded into the layer, if any; a tuple, so that no module takes it for its child.
         plain: The layer's class before.
+        last: Whether it is the network's last one, which frees the memory that inputs are rounded in.
 
     Attributes:
         held: The counts, where draws are held.
+        inputs: How many inputs have been rounded.
+        saturated: How many of them lay beyond the system of activations, and became its end.
     """
 
     def __init__(
@@ -71,13 +79,16 @@ class LayerWeights:
         samples: int,
         norm: tuple[nn.Module, ...],
         plain: type[nn.Module],
+        last: bool,
     ) -> None:
         self.arithmetic = arithmetic
         self.name = name
         self.samples = samples
         self.norm = norm
         self.plain = plain
+        self.last = last
         self.held = HeldCounts()
+        self.inputs = self.saturated = 0
 
     def folds(self) -> bool:
         """Say whether the layer does the batch norm's work now.
@@ -186,28 +197,43 @@ class LayerWeights:
                 drawn = system.draw(encoded, self.samples, generator)
         return straight_through(weight, drawn.to(weight.dtype))
 
-    def rounded(self, x: Tensor) -> Tensor:
+    @contextmanager
+    def rounded(self, x: Tensor, *others: Tensor | None) -> Iterator[Tensor]:
         """Round the input of the layer to the number system of activations.
 
         Args:
             x: The input.
+            *others: Weight and bias that it meets.
 
-        Returns:
-            The input, rounded, of which the gradient goes straight through.
+        Yields:
+            The input, rounded, of which the gradient goes straight through; its memory is used again afterwards.
 
         Raises:
             NotFiniteError: If it holds NaN or infinity.
         """
-        system = self.arithmetic.activations
+        arithmetic, system = self.arithmetic, self.arithmetic.activations
         if system is None:
-            return x
-        with torch.no_grad():
-            try:
-                encoded = system.encode(x.detach())
-            except NotFiniteError as error:
-                raise NotFiniteError(f"input of layer {self.name!r}: {error}") from error
-            rounded = system.draw(encoded, self.samples, self.arithmetic.generator_on(x.device))
-        return straight_through(x, rounded.to(x.dtype))
+            yield x
+        elif hasattr(system, "encode_into") and forgotten(x, *others):
+            with arithmetic.scratch.like(x, keep=not self.last) as room:
+                self._input(x, lambda value: system.encode_into(value, room))
+                yield room
+        else:
+            with torch._C.DisableTorchFunction():
+                with torch.no_grad():
+                    encoded = self._input(x, system.encode)
+                    value = system.draw(encoded, self.samples, arithmetic.generator_on(x.device)).to(x.dtype)
+                rounded = straight_through(x, value)
+            yield rounded
+
+    def _input(self, x: Tensor, encode: Callable[[Tensor], Any]) -> Any:
+        try:
+            encoded = encode(x.detach())
+        except NotFiniteError as error:
+            raise NotFiniteError(f"input of layer {self.name!r}: {error}") from error
+        self.inputs += x.numel()
+        self.saturated += int(getattr(encoded, "saturated", 0))
+        return encoded
 
 
 def straight_through(value: Tensor, replacement: Tensor) -> Tensor:

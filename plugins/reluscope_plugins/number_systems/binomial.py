@@ -6,11 +6,12 @@ is the number of ones among m random bits. Where the probability's digit is 1 th
 where it is 0 the others have failed and r go on. About half go on each time, and where none does, or only zeros are
 left of the probability, it is over. Nothing is rounded: any probability that is a multiple of 2^-64 is met exactly.
 
-The random words are SplitMix64's (Steele et al. 2014) of a counter: the weight's place and the number of the word. So
-the draws are the same however the weights are shared out among threads.
+From many samples on they are drawn by rejection instead (`binomial_rejection`), in double precision.
+
+The random words belong to the weight's place and the number of the word, so the draws are the same however the weights
+are shared out among threads.
 
 References:
-    G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
     L. Devroye, Non-Uniform Random Variate Generation, 1986, section XIV.4 (Bernoulli trials by comparing digits).
 """
 
@@ -24,36 +25,26 @@ import numpy as np
 import torch
 
 from reluscope.kernels import compiled, shared_out
+from reluscope_plugins.number_systems.binomial_rejection import fill_by_rejection
+from reluscope_plugins.number_systems.random_words import random_word
 
 Array = np.ndarray[Any, Any]
 
 ONE_WORD = 16
 """Samples for which the 64 bits of one word nearly always do."""
 HALF_A_WORD = ONE_WORD // 2
+REJECTION = 512
+"""Samples from which on they are not drawn digit by digit, but in a time that does not grow with their number."""
 BLOCK = 1 << 13
 """Weights that are drawn one step after the other, so that what lies between stays in the cache."""
 COST = 256
 """Bytes that are read in the time that a weight takes, for the choice of the number of threads."""
 ROUNDS = 10
 """Digits that are looked at in all weights alike before those that need more are finished one by one."""
-
-
-@compiled
-def random_word(seed: np.uint64, place: int, number: int) -> Any:
-    """Return one random word: SplitMix64 of a counter.
-
-    Args:
-        seed: Of the call.
-        place: Of the weight, below 2^40.
-        number: Of the weight's word, below 2^24.
-
-    Returns:
-        64 bits.
-    """
-    word = seed + (np.uint64(place) + (np.uint64(number) << np.uint64(40))) * np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
+_SWAPS = tuple(
+    (np.uint64(shift), np.uint64(sum(((1 << shift) - 1) << place for place in range(0, 64, 2 * shift))))
+    for shift in (1, 2, 4, 8, 16)
+)
 
 
 @compiled
@@ -128,6 +119,13 @@ def fill_counts(codes: Array, samples: int, seed: np.uint64, first: int, out: Ar
         out: uint64 `(weight,)`, overwritten.
     """
     one, size, flag = np.uint64(1), len(codes), np.uint64(1 << 63)
+    if samples >= REJECTION:
+        fill_by_rejection(codes, samples, seed, first, out)
+        return
+    if samples == 1:  # what follows comes to the same, digit by digit
+        for place in range(size):
+            out[place] = _reversed(~random_word(seed, first + place, 0)) < codes[place]
+        return
     digits, undecided, zeros = codes.copy(), np.full(size, np.uint64(samples)), np.empty(size, np.uint64)
     out[:] = 0
     number = 0
@@ -166,6 +164,13 @@ def fill_counts(codes: Array, samples: int, seed: np.uint64, first: int, out: Ar
     for place in range(size):
         if out[place] & flag:
             out[place] = successes(codes[place], np.uint64(samples), seed, first + place)
+
+
+@compiled
+def _reversed(word: Any) -> Any:
+    for shift, mask in _SWAPS:
+        word = ((word >> shift) & mask) | ((word & mask) << shift)
+    return (word >> np.uint64(32)) | (word << np.uint64(32))
 
 
 def draw_blocks(

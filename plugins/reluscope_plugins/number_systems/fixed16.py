@@ -71,10 +71,7 @@ class Fixed16(Deterministic):
             NotFiniteError: If a value is not finite.
         """
         if weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64):
-            value, saturated, finite = nearest_on_grid(weight, self.fraction_bits, LEAST, MOST)
-            if not finite:
-                finite_weight(weight)
-            return FixedPoint(value, self.fraction_bits, saturated)
+            return self._on_grid(weight, None)
         weight, step = finite_weight(weight), 2.0**-self.fraction_bits
         if not weight.numel():
             return FixedPoint(weight, self.fraction_bits, 0)
@@ -84,6 +81,30 @@ class Fixed16(Deterministic):
         saturated = 0
         if low < (LEAST - 0.5) * step or high >= (MOST + 0.5) * step:
             saturated = int(((weight < (LEAST - 0.5) * step) | (weight >= (MOST + 0.5) * step)).sum())
+        return FixedPoint(value, self.fraction_bits, saturated)
+
+    def encode_into(self, weight: torch.Tensor, out: torch.Tensor) -> FixedPoint:
+        """Round to the grid, in memory that is there.
+
+        Args:
+            weight: As for `encode`.
+            out: Contiguous, of the shape, dtype and device of `weight`; overwritten with the represented numbers.
+
+        Returns:
+            The code, whose value is `out`.
+
+        Raises:
+            NotFiniteError: If a value is not finite.
+        """
+        if weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64):
+            return self._on_grid(weight, out)
+        encoded = self.encode(weight)
+        return dataclasses.replace(encoded, value=out.copy_(encoded.value))
+
+    def _on_grid(self, weight: torch.Tensor, out: torch.Tensor | None) -> FixedPoint:
+        value, saturated, finite = nearest_on_grid(weight, self.fraction_bits, LEAST, MOST, out)
+        if not finite:
+            finite_weight(weight)
         return FixedPoint(value, self.fraction_bits, saturated)
 
     def decode(self, encoded: FixedPoint) -> torch.Tensor:

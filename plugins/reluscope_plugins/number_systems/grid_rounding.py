@@ -11,8 +11,13 @@ from reluscope.kernels import compiled, shared_out
 
 Array = np.ndarray[Any, Any]
 
+BLOCK = 1 << 12
+"""Values that are rounded before those beyond the grid are counted, if there are any: they stay in the cache."""
 
-def nearest_on_grid(values: torch.Tensor, fraction_bits: int, least: int, most: int) -> tuple[torch.Tensor, int, bool]:
+
+def nearest_on_grid(
+    values: torch.Tensor, fraction_bits: int, least: int, most: int, out: torch.Tensor | None = None
+) -> tuple[torch.Tensor, int, bool]:
     """Round to the nearest multiple of a power of two, at half to the even one, and beyond the grid to its end.
 
     Args:
@@ -20,6 +25,7 @@ def nearest_on_grid(values: torch.Tensor, fraction_bits: int, least: int, most: 
         fraction_bits: The grid's width is 2^-fraction_bits.
         least: Its first multiple.
         most: Its last.
+        out: Where they are written: contiguous, of the same shape and dtype; None takes new memory.
 
     Returns:
         The values on the grid, exact; how many lay beyond it; and whether all of them were finite.
@@ -29,16 +35,16 @@ def nearest_on_grid(values: torch.Tensor, fraction_bits: int, least: int, most: 
         (tensor([0., 0., 2., 3.]), 1, True)
     """
     flat = values.detach().contiguous().view(-1).numpy()
-    rounded = torch.empty(values.shape, dtype=values.dtype)
-    out = rounded.view(-1).numpy()
+    rounded = torch.empty(values.shape, dtype=values.dtype) if out is None else out
+    room = rounded.view(-1).numpy()
     scale = flat.dtype.type(2.0**fraction_bits)
     step, first, last = 1 / scale, flat.dtype.type(least), flat.dtype.type(most)
     beyond: list[int] = []
 
     def work(part: slice) -> bool:
-        outside, total = _round(flat[part], scale, step, first, last, out[part])
+        outside, finite = _round(flat[part], scale, step, first, last, room[part])
         beyond.append(outside)
-        return bool(total == 0)
+        return bool(finite)
 
     finite = shared_out(len(flat), work, flat.nbytes)
     return rounded, sum(beyond), finite
@@ -46,12 +52,22 @@ def nearest_on_grid(values: torch.Tensor, fraction_bits: int, least: int, most: 
 
 @compiled
 def _round(values: Array, scale: Any, step: Any, least: Any, most: Any, out: Array) -> Any:
-    outside, total = 0, scale - scale
-    nothing = total
-    for place in range(len(values)):
-        value = values[place]
-        total += value * nothing  # NaN for what is not finite
-        nearest = np.rint(value * scale)
-        outside += (nearest < least) | (nearest > most)
-        out[place] = min(max(nearest, least), most) * step
-    return outside, total
+    outside, finite = 0, True
+    for first in range(0, len(values), BLOCK):
+        block, kept = values[first : first + BLOCK], out[first : first + BLOCK]
+        beyond = scale - scale
+        for place in range(len(block)):
+            nearest = np.rint(block[place] * scale)
+            # written out, as the compiler makes one instruction of it; NaN becomes the least
+            inside = nearest if nearest > least else least
+            inside = inside if inside < most else most
+            beyond += abs(nearest - inside)
+            kept[place] = inside * step
+        if beyond != 0:  # or NaN
+            total = scale - scale
+            for place in range(len(block)):
+                total += block[place] * (scale - scale)
+                nearest = np.rint(block[place] * scale)
+                outside += (nearest < least) | (nearest > most)
+            finite = finite and total == 0
+    return outside, finite

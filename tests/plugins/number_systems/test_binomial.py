@@ -12,7 +12,7 @@ from reluscope_plugins.number_systems.psb import PSB
 
 ERROR = 1e-6
 """Probability that all tests of chance of this file together fail a sound kernel; each has its share."""
-CASES = 70
+CASES = 100
 """At least as many single tests as there are."""
 DRAWS = 1 << 17
 
@@ -25,7 +25,7 @@ PROBABILITIES = {
     "large": 1 - 2.0**-10,
     "greatest": 1 - 2.0**-23,
 }
-SAMPLES = [1, 2, 16, 17, 64, 65, 1000, 5000]
+SAMPLES = [1, 2, 16, 17, 64, 65, 511, 512, 1000, 5000]
 
 
 def counts(p: float, samples: int, size: int = DRAWS, seed: int = 0, dtype: torch.dtype = torch.float32) -> np.ndarray:
@@ -68,6 +68,26 @@ def test_distribution(name: str, samples: int) -> None:
     p = PROBABILITIES[name]
     size = DRAWS if samples <= 64 else DRAWS // 4
     assert p_value(counts(p, samples, size), samples, p) > ERROR / CASES
+
+
+def test_the_most_samples() -> None:
+    """Null: Binomial(2^22, p) for many p, some of which expect few; chi-square of 20 classes of its shares."""
+    samples, rng = 2**22, np.random.default_rng(0)
+    p = np.concatenate([rng.random(DRAWS), 2.0 ** -rng.uniform(18, 23, DRAWS)])
+    weight = torch.from_numpy(1 + p)
+    p = (weight - 1).numpy()
+    found = PSB().counts(PSB().encode(weight), samples, torch.Generator().manual_seed(2)).numpy()
+    # the place of a draw in its distribution, made uniform by a random share of its own probability
+    below = stats.binom.cdf(found - 1, samples, p)
+    shares = below + rng.random(len(p)) * stats.binom.pmf(found, samples, p)
+    for half in (shares[:DRAWS], shares[DRAWS:]):
+        observed = np.histogram(half, np.linspace(0, 1, 21))[0]
+        assert stats.chisquare(observed).pvalue > ERROR / CASES
+
+
+def test_time_does_not_grow_with_the_samples() -> None:
+    """2^22 samples bit by bit would take the time of 64 thousand words a weight: a minute for these."""
+    assert counts(0.3, 2**22, 10_000).max() < 2**21
 
 
 def test_distribution_of_double_precision() -> None:

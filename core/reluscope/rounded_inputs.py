@@ -1,0 +1,64 @@
+"""What goes into the layers of a network in a number system: rounded, in memory that one layer after the other uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Scratch:
+    """Memory of one pass, taken by one layer after the other.
+
+    Each rounded input is used by one product, and forgotten: new memory for each, which the system clears page by page,
+    takes longer than rounding. Copies and pickles are empty.
+    """
+
+    def __init__(self) -> None:
+        self._spare: list[Tensor] = []
+
+    @contextmanager
+    def like(self, x: Tensor, keep: bool) -> Iterator[Tensor]:
+        """Lend memory.
+
+        Args:
+            x: A tensor on the CPU.
+            keep: Whether the memory is lent again afterwards; else it is freed.
+
+        Yields:
+            A contiguous tensor of the shape and dtype of `x`, of any values.
+        """
+        spare = self._spare.pop() if self._spare else None
+        if spare is None or spare.dtype != x.dtype or spare.numel() < x.numel():
+            spare = None  # freed ahead of the larger one
+            spare = torch.empty(x.numel(), dtype=x.dtype)
+        yield spare[: x.numel()].view(x.shape)
+        if keep:
+            self._spare = [spare]
+
+    def __reduce__(self) -> tuple[type[Scratch], tuple[()]]:
+        """Leave the memory behind.
+
+        Returns:
+            What makes an empty one.
+        """
+        return Scratch, ()
+
+
+def forgotten(x: Tensor, *others: Tensor | None) -> bool:
+    """Say whether a product's input is forgotten after it.
+
+    Args:
+        x: The input.
+        *others: What it is multiplied with.
+
+    Returns:
+        Whether it is a plain tensor on the CPU, of which neither autograd nor anyone who listens to torch's functions
+        can keep a copy.
+    """
+    wanted: Any = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, *others))
+    listened = torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()
+    return not wanted and not listened and x.device.type == "cpu" and type(x) in (Tensor, torch.nn.Parameter)

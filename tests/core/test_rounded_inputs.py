@@ -1,0 +1,118 @@
+"""Inputs that are rounded in memory that is used again: nobody sees the difference."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+import reluscope as rs
+
+
+def network(**conversion: Any) -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 3), nn.Flatten(), nn.Linear(72, 5), nn.Linear(5, 4)
+    ).eval()
+    rs.quantize_(model, "float32", **conversion)
+    return model
+
+
+def batch(size: int = 7) -> torch.Tensor:
+    return 50 * torch.randn(size, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(model: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    plain = copy.deepcopy(model)
+    rs.restore_(plain)
+    for layer in plain:
+        if hasattr(layer, "weight"):
+            x = (x * 256).round().clamp(-(2**15), 2**15 - 1) / 256
+        x = layer(x)
+    return x
+
+
+def test_outputs_are_those_of_inputs_rounded_in_memory_of_their_own() -> None:
+    model, x = network(), batch()
+    before = x.clone()
+    with torch.no_grad():
+        expected = by_hand(model, x)
+        assert torch.equal(model(x), expected)
+        assert torch.equal(model(x[:3]), by_hand(model, x[:3]))
+    assert torch.equal(x, before)
+    assert torch.equal(model(x).detach(), expected)
+
+
+def test_layers_use_the_memory_again_and_the_last_one_frees_it(monkeypatch: Any) -> None:
+    from reluscope import rounded_inputs
+
+    asked: list[int] = []
+    empty = torch.empty
+
+    def counted(size: int, **kwargs: Any) -> torch.Tensor:
+        asked.append(size)
+        return empty(size, **kwargs)
+
+    model = network()
+    monkeypatch.setattr(rounded_inputs.torch, "empty", counted)
+    with torch.no_grad():
+        model(batch())
+    # the second layer's input is larger than the first's, the others' are smaller
+    assert [size for size in asked if isinstance(size, int)] == [7 * 3 * 64, 7 * 6 * 64]
+    scratch = model[0].quantization.arithmetic.scratch
+    assert scratch._spare == []
+    scratch._spare.append(torch.ones(9))
+    assert copy.deepcopy(model)[0].quantization.arithmetic.scratch._spare == []
+
+
+def test_who_listens_may_keep_what_it_sees() -> None:
+    class Keep(TorchFunctionMode):
+        def __init__(self) -> None:
+            self.kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in (torch.conv2d, torch.nn.functional.conv2d):
+                self.kept.append((args[0], args[0].clone()))
+            return func(*args, **(kwargs or {}))
+
+    keep = Keep()
+    with torch.no_grad(), keep:
+        network()(batch())
+    assert len(keep.kept) == 2
+    assert all(torch.equal(seen, copied) for seen, copied in keep.kept)
+
+
+def test_gradients_are_those_of_rounded_inputs() -> None:
+    model, x = network(), batch()
+    first = model[0].weight
+    (got,) = torch.autograd.grad(model(x).square().sum(), first)
+    rounded = ((x * 256).round().clamp(-(2**15), 2**15 - 1) / 256).detach()
+    inner = nn.Sequential(*model[1:])
+    output = inner(nn.functional.conv2d(rounded, first, model[0].bias, padding=1))
+    (expected,) = torch.autograd.grad(output.square().sum(), first)
+    assert torch.equal(got, expected)
+
+
+def test_threads_do_not_share_it() -> None:
+    model = network()
+    inputs = [batch(size) for size in (4, 5, 6, 7)]
+    with torch.no_grad():
+        expected = [model(x) for x in inputs]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        with torch.no_grad():
+            for _ in range(50):
+                if not torch.equal(model(inputs[index]), expected[index]):
+                    wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
