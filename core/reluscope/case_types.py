@@ -60,7 +60,7 @@ def check_types(name: str, strategy: Any, case: Case) -> None:
         case: The case.
 
     Raises:
-        RecipeError: If a value is of a type that none of a hundred cases has in its place.
+        RecipeError: If its keys are those of none of a hundred cases, or a value is of a type that none has there.
         ClaimError: If the strategy cannot be searched.
 
     Example:
@@ -78,6 +78,11 @@ def check_types(name: str, strategy: Any, case: Case) -> None:
         return True
 
     search(name, strategy, look, examples=DRAWN, seed=0)
+    if all(set(drawn) != set(case) for drawn in example):
+        raise RecipeError(
+            f"claim {name!r}: the case has {_listed(case)}, expected {_listed(example[0])} as in the case "
+            f"{text(example[0]):.200}; give the same keys"
+        )
     for place, value in _values(case):
         fitting = {kind for where, kind in known if where == place}
         if type(value) in fitting or (type(value) is int and float in fitting) or not fitting:
@@ -98,6 +103,10 @@ def _values(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for part in value:
             yield from _values(part, f"{place}[]")
+
+
+def _listed(case: Case) -> str:
+    return ", ".join(map(repr, sorted(case))) or "nothing"
 
 
 def _finite(words: str) -> float:

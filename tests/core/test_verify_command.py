@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import types
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from reluscope import cli, hookimpl
 from reluscope.entries import Claim
 from reluscope.lab import Lab
-from reluscope.opening import open_archive
 
 KEYS = {"claim", "verdict", "kind", "cases", "counterexample", "source", "amends", "seconds"}
 
@@ -163,38 +161,6 @@ class TestCommand:
         found, out, _ = outcome(capsys, "verify", name, "--replay", case, "--json")
         row = json.loads(out)
         assert (found, row["verdict"], row["cases"]) == (code, verdict, verdict != "error")
-
-    def test_archive_and_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        path = tmp_path / "verdicts.nc"
-        code, out, _ = outcome(capsys, "verify", *KNOWN, "--out", str(path))
-        assert code == 0
-        assert str(path) in out
-        page = path.with_suffix(".html").read_text(encoding="utf-8")
-        assert "<h2>Claims</h2>" in page
-        assert "false_and_known &amp; &lt;more&gt;" in page
-        assert "{&#34;n&#34;: 7}" in page
-        assert '<img src="data:image/svg+xml;base64,' in page
-        assert "alert(1)" not in page
-        assert "Where it ended" not in page
-        assert "two-sided, sequential" in page
-        code, _, err = outcome(capsys, "verify", *KNOWN, "--out", str(path))
-        assert code == 2
-        assert "exists" in err
-
-
-def test_the_page_says_which_verdict_is_not_as_recorded(tmp_path: Path) -> None:
-    from reluscope.report import render
-    from reluscope.verdict_archive import archived
-
-    new = claim("false_and_new")
-    module = types.ModuleType("claims_of_a_test")
-    module.reluscope_claims = hookimpl(lambda: [new])  # type: ignore[attr-defined]
-    lab = Lab(plugins=[])
-    lab.origin = lambda kind, name: types.SimpleNamespace(  # type: ignore[method-assign, assignment, return-value]
-        name="a", module="a", distribution="", version=""
-    )
-    assert len(list(archived([new], tmp_path / "new.nc", lab=lab, examples=200, seed=0))) == 1
-    assert "recorded as holds" in render(open_archive(tmp_path / "new.nc"))
 
 
 def test_progress_is_told_and_ended_also_after_an_error() -> None:
