@@ -1,11 +1,10 @@
-"""Strategies and predicates of the claims on the extrinsic projection, in fractions, and on numbers of parameters."""
+"""Strategies and predicates of the claims on the extrinsic projection, in fractions."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -72,35 +71,6 @@ def independent_columns(draw: Any) -> dict[str, Any]:
     }
 
 
-def extrinsic_sizes() -> Cases:
-    """Return the sizes printed for the extrinsic network."""
-    return st.just({"inputs": 2, "filters": 600, "layers": 3, "printed": 5400})
-
-
-def extrinsic_networks() -> Cases:
-    """Return sizes of extrinsic networks, those printed first."""
-    sizes = {"inputs": st.integers(1, 5), "filters": st.integers(1, 700), "layers": st.integers(1, 5)}
-    return st.just({"inputs": 2, "filters": 600, "layers": 3}) | st.fixed_dictionaries(sizes)
-
-
-def intrinsic_sizes() -> Cases:
-    """Return the sizes printed for the intrinsic network."""
-    return st.just({"inputs": 2, "filters": 50, "hidden_layers": 2, "classes": 4, "printed": 5454})
-
-
-def thousand_layers() -> Cases:
-    """Return the sizes and results printed for the network of 1000 layers, with the last index of its sums."""
-    return st.just({"filters": 64, "classes": 1000, "last": 999, "printed": [4153536, 259744, 4413280]})
-
-
-def thousand_layers_to_998() -> Cases:
-    """Return what is printed with sums that end one earlier, and the sums as printed with what they give."""
-    printed = {998: [4153536, 259744, 4413280], 999: [4157632, 260000, 4417632]}
-    return st.sampled_from(
-        [{"filters": 64, "classes": 1000, "last": last, "printed": results} for last, results in printed.items()]
-    )
-
-
 def identity_cell_projection(weight: Rows, target: list[int], x: list[int], readout: Rows, constant: list[int]) -> bool:
     """Return whether c' = c carries x of the identity cell over."""
     w, b = matrix(weight), _bias(weight, target, x)
@@ -131,35 +101,6 @@ def independent_columns_projection(
     w, v, b = matrix(weight), matrix(readout), matrix([bias])[0]
     offset = added(product([b], v)[0], constant)
     return all(carried(w, b, x, v, constant, offset) for x in points)
-
-
-def extrinsic_parameters(inputs: int, filters: int, layers: int, printed: int) -> bool:
-    """Return whether the printed sum gives the printed number."""
-    return (inputs + 1) * filters + inputs * layers == printed
-
-
-def extrinsic_parameters_by_layer(inputs: int, filters: int, layers: int) -> bool:
-    """Return whether ((n + 1) m + n) L numbers stand in W, s and s' of the layers."""
-    layer = [np.zeros((inputs, filters)), np.zeros(filters), np.zeros(inputs)]
-    counted = sum(array.size for _ in range(layers) for array in layer)
-    stated = ((inputs + 1) * filters + inputs) * layers
-    return counted == stated and ((inputs, filters, layers) != (2, 600, 3) or stated == 5406)
-
-
-def intrinsic_parameters(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
-    """Return whether the printed sum gives the printed number, and a network of these widths has as many."""
-    from reluscope_plugins.architectures.mlp import mlp
-
-    stated = (inputs + 1) * filters + (filters + 1) * filters * hidden_layers + (filters + 1) * classes
-    network = mlp(widths=[inputs, filters, *([filters] * hidden_layers), classes])
-    return stated == printed == sum(parameter.numel() for parameter in network.parameters())
-
-
-def thousand_layer_parameters(filters: int, classes: int, last: int, printed: list[int]) -> bool:
-    """Return whether the sums give the printed numbers of weights, of the normalisation, and of both."""
-    weights = 3 * 3 * 3 * filters + filters * classes + sum(filters * filters for _ in range(1, last + 1))
-    normalisation = 4 * (classes + sum(filters for _ in range(last + 1)))
-    return [weights, normalisation, weights + normalisation] == printed
 
 
 def pattern(w: Matrix, b: list[Fraction], x: list[int]) -> list[bool]:

@@ -7,11 +7,15 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_cells"
-_LAYER = "y(x) = ReLU(x W + b), its projection x^ = (y(x) - b) W+ with the pseudo-inverse W+; any V and c; V' = W V; "
+_PARAMETERS = "reluscope_catalog.claims.hartmann_parameters"
+_LAYER = (
+    "y(x) = ReLU(x W + b), its projection x^ = (y(x) - b) W+ with the pseudo-inverse W+; any V and c; V' = W V; here at"
+    " most 4 inputs, 3 units and 2 outputs; "
+)
 
 
-def _claim(name: str, strategy: str, predicate: str = "", **fields: Any) -> Claim:
-    return Claim(name=name, strategy=f"{_CODE}:{strategy}", predicate=f"{_CODE}:{predicate or name}", **fields)
+def _claim(name: str, strategy: str, predicate: str = "", code: str = _CODE, **fields: Any) -> Claim:
+    return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{predicate or name}", **fields)
 
 
 CLAIMS = [
@@ -54,6 +58,7 @@ CLAIMS = [
     _claim(
         "extrinsic_parameters",
         "extrinsic_sizes",
+        code=_PARAMETERS,
         summary="Number of parameters of the extrinsic network",
         statement="(2 + 1) 600 + 2 * 3 = 5400",
         source="Hartmann 2025, section A.3.2",
@@ -63,16 +68,18 @@ CLAIMS = [
     _claim(
         "extrinsic_parameters_by_layer",
         "extrinsic_networks",
+        code=_PARAMETERS,
         summary="Number of parameters of an extrinsic network, layer by layer",
-        statement="((n + 1) m + n) L numbers stand in W (n, m), s (m) and s' (n) of L layers: 5406 for n = 2, m = 600,"
-        " L = 3",
+        statement="a network of L extrinsic layers x + x W (A(x) - I) diag(s) W^T diag(s') has ((n + 1) m + n) L"
+        " parameters, W (n, m), s (m) and s' (n), on each of which its output depends: 5406 for n = 2, m = 600, L = 3",
         source="amends Hartmann 2025, section A.3.2, by Definition 10",
-        assumption="no dimension is added to the input",
+        assumption="no dimension is added to the input; here n and L are at most 5, m at most 700",
         amends="extrinsic_parameters",
     ),
     _claim(
         "intrinsic_parameters",
         "intrinsic_sizes",
+        code=_PARAMETERS,
         summary="Number of parameters of the intrinsic network",
         statement="(2 + 1) 50 + (50 + 1) 50 * 2 + (50 + 1) 4 = 5454, the parameters of a network of widths 2, 50, 50,"
         " 50, 4",
@@ -82,6 +89,7 @@ CLAIMS = [
     _claim(
         "thousand_layer_parameters",
         "thousand_layers",
+        code=_PARAMETERS,
         summary="Number of parameters of a network of 1000 layers",
         statement="(3 * 3 * 3) 64 + 64 * 1000 + sum(i = 1 ... 999) 64 * 64 = 4,153,536 and"
         " 4 (1000 + sum(i = 0 ... 999) 64) = 259,744, in all 4,413,280",
@@ -93,6 +101,7 @@ CLAIMS = [
         "thousand_layer_parameters_to_998",
         "thousand_layers_to_998",
         "thousand_layer_parameters",
+        code=_PARAMETERS,
         summary="Number of parameters of a network of 999 convolutions and a classifier",
         statement="(3 * 3 * 3) 64 + 64 * 1000 + sum(i = 1 ... 998) 64 * 64 = 4,153,536 and"
         " 4 (1000 + sum(i = 0 ... 998) 64) = 259,744, in all 4,413,280; to 999 they give 4,157,632, 260,000 and"

@@ -51,12 +51,12 @@ def psb_unbiased(mantissa: int, scale: int, samples: int) -> bool:
 
 
 def psb_variance(mantissa: int, scale: int) -> bool:
-    """Return whether Var(w_1) = 3 2^e |w| - 2^(2e + 1) - w^2, also in what the number system says of itself."""
+    """Return whether Var(w_1) = 3 2^e |w| - 2^(2e + 1) - w^2 <= w^2 / 8, also in what the number system says."""
     weight, encoded = _encoded(mantissa, scale)
     octave = Fraction(2) ** int(encoded.exponent)
     _, variance = _moments(encoded, 1)
     printed = 3 * octave * abs(weight) - 2 * octave**2 - weight**2
-    return variance == printed == Fraction(PSB().variance(encoded, 1).item())
+    return variance == printed == Fraction(PSB().variance(encoded, 1).item()) and printed <= weight**2 / 8
 
 
 def psb_variance_bound(mantissa: int, scale: int, samples: int) -> bool:

@@ -7,7 +7,10 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_number_systems"
-_WEIGHT = "w is not zero; s, e and p are those of equations 4.5 to 4.7"
+_WEIGHT = (
+    "w is not zero; s, e and p are those of equations 4.5 to 4.7; here w has 12 bits, so that its square is exact, and"
+    " there are at most 12 samples"
+)
 _OCTAVE = "e is fixed and 0 <= p <= 1"
 
 
@@ -28,7 +31,7 @@ CLAIMS = [
         "psb_variance",
         "single_weights",
         summary="Variance of one sample of a weight",
-        statement="Var(w_1) = 3 2^e |w| - 2^(2e + 1) - w^2",
+        statement="Var(w_1) = 3 2^e |w| - 2^(2e + 1) - w^2 <= w^2 / 8",
         source="Hartmann 2025, section 4.2.1",
         assumption=_WEIGHT,
     ),

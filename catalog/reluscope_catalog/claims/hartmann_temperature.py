@@ -1,8 +1,8 @@
-"""Strategies and predicates of the claims on how often patterns change, and on the models of it."""
+"""Strategies, predicates and samples of the claims on how often patterns change in a step."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -11,59 +11,65 @@ import numpy.typing as npt
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from scipy.special import ndtr, ndtri
 
 from reluscope.optimizer_step import OptimizerStep
 from reluscope_catalog.claims.exact_steps import Rows, distance, moved, read, stepped
 from reluscope_plugins.temperature.distance import pattern_distances, temperature
-from reluscope_plugins.temperature.error_function import ErrorFunction
 from reluscope_plugins.temperature.theorem import predicted_distance
 
 Cases = SearchStrategy[dict[str, Any]]
 
-EPS = float(np.finfo(np.float64).eps)
-_PIECES = 2**14
-_NOT_ZERO = st.fractions(-8, 8, max_denominator=8).filter(bool).map(str)
-_NUMBER = st.fractions(-8, 8, max_denominator=8).map(str)
-_RATE = st.sampled_from(
-    sorted((Fraction(k, 8) for k in range(-16, 17)), key=lambda rate: (rate.denominator, rate != 1, abs(rate)))
-)
-_QUANTILE = st.fractions(-3, 3, max_denominator=8).map(str)
+_SIGNED = st.sampled_from([1, -1, 2, -2])
+_RATES = [Fraction(k, 8) for k in (8, -8, 16, -16, 24, -24, 0, 4, -4, 2, -2, 1, -1, 12, -12)]
 
 
 @st.composite
-def steps(draw: Any, *, optimizer: bool = False) -> dict[str, Any]:
-    """Return layers with data, targets and a rate in eighths, and an optimizer if asked for."""
+def layers_with_data(draw: Any) -> dict[str, Any]:
+    """Return layers with data and targets; the first unit is active at the first sample, where it is off the target."""
     inputs, units = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     samples = draw(st.integers(1, 4))
-    case = {
-        "weight": draw(st.lists(_row(2, inputs), min_size=units, max_size=units)),
-        "bias": draw(_row(2, units)),
-        "readout": draw(_row(2, units)),
-        "data": draw(st.lists(_row(3, inputs), min_size=samples, max_size=samples)),
-        "targets": draw(_row(2, samples)),
+    data = draw(st.lists(_row(3, inputs), min_size=samples, max_size=samples))
+    weight = draw(st.lists(_row(2, inputs), min_size=units, max_size=units))
+    inner = sum(w * v for w, v in zip(weight[0], data[0], strict=True))
+    return {
+        "weight": weight,
+        "bias": [draw(st.integers(1, 3)) - inner, *draw(_row(2, units - 1))],
+        "readout": [draw(_SIGNED), *draw(_row(2, units - 1))],
+        "data": data,
+        "targets": [10 * draw(_SIGNED), *draw(_row(9, samples - 1))],
     }
-    if optimizer:
-        return case | {"optimizer": draw(st.sampled_from(["SGD", "Adam", "AdamW", "RMSprop"]))}
-    return case | {"rate": str(draw(_RATE))}
 
 
-def steps_of_optimizers() -> Cases:
+@st.composite
+def steps(draw: Any) -> dict[str, Any]:
+    """Return layers with data, targets and a rate in eighths, of seven of eight one at which a pattern changes."""
+    case = draw(layers_with_data())
+    layer = read(case["weight"], case["bias"], case["readout"])
+
+    def far(rate: Fraction) -> bool:
+        return distance(layer, stepped(layer, case["data"], case["targets"], -rate), case["data"]) > 0
+
+    return dict(case) | {"rate": draw(_rates(far))}
+
+
+@st.composite
+def steps_of_optimizers(draw: Any) -> dict[str, Any]:
     """Return layers with data, targets and an optimizer."""
-    return steps(optimizer=True)
+    return dict(draw(layers_with_data())) | {"optimizer": draw(st.sampled_from(["SGD", "Adam", "AdamW", "RMSprop"]))}
 
 
-def directed_steps() -> Cases:
+@st.composite
+def directed_steps(draw: Any) -> dict[str, Any]:
     """Return layers with data, a rate, and a direction of the step that depends on nothing."""
+    case = dict(draw(layers_with_data()))
+    layer = read(case["weight"], case["bias"], case["readout"])
+    direction = draw(st.lists(_row(3, len(case["data"][0])), min_size=2, max_size=2))
+    bias_direction = [draw(_SIGNED), *draw(_row(3, 1))]
 
-    @st.composite
-    def cases(draw: Any) -> dict[str, Any]:
-        case = draw(steps())
-        case["direction"] = draw(st.lists(_row(3, len(case["data"][0])), min_size=2, max_size=2))
-        case["bias_direction"] = draw(_row(3, 2))
-        return dict(case)
+    def far(rate: Fraction) -> bool:
+        return distance(layer, moved(layer, direction, bias_direction, rate), case["data"]) > 0
 
-    return cases()
+    return case | {"direction": direction, "bias_direction": bias_direction, "rate": draw(_rates(far))}
 
 
 def first_layers() -> Cases:
@@ -86,23 +92,6 @@ def uneven_layers() -> Cases:
     return first_layers().filter(
         lambda case: case["positive"] != 0.5 and case["step_bias"] != case["step"] * case["bias"]
     )
-
-
-def products() -> Cases:
-    """Return values of an input, equally likely, with the standard deviation of a weight."""
-    deviations = st.fractions(Fraction(1, 8), 4, max_denominator=8).map(str)
-    values = st.lists(st.integers(-5, 5), min_size=1, max_size=6)
-    return st.fixed_dictionaries({"values": values, "deviation": deviations})
-
-
-def slopes() -> Cases:
-    """Return the two numbers of Owen's integral, the first not 0."""
-    return st.fixed_dictionaries({"a": _NOT_ZERO, "b": _NUMBER})
-
-
-def transitions() -> Cases:
-    """Return parameters of the model, a logarithm of a rate, and a probability as its normal quantile."""
-    return st.fixed_dictionaries({"mu": _NUMBER, "sigma": _NOT_ZERO, "quantile": _QUANTILE, "log_rate": _NUMBER})
 
 
 def distance_nonnegative(
@@ -195,72 +184,9 @@ def arctan_law_of_moments(
     return predicted_distance(1.0, step, units, rate, squared_norm=inputs, bias_std=bias, step_bias_std=step_bias)
 
 
-def product_variance(values: list[int], deviation: str) -> bool:
-    """Return whether Var(w x) = Var(w) Var(x)."""
-    mean = Fraction(sum(values), len(values))
-    variance = sum(((x - mean) ** 2 for x in values), Fraction(0)) / len(values)
-    return _variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * variance
-
-
-def product_variance_of_moment(values: list[int], deviation: str) -> bool:
-    """Return whether Var(w x) = Var(w) E[x^2]."""
-    return _variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * sum(x * x for x in values) / len(values)
-
-
-def owen_integral(a: str, b: str) -> bool:
-    """Return whether the printed value lies between a lower and an upper sum of the integral."""
-    steepness, slope = abs(float(Fraction(a))), float(Fraction(b))
-    lower, upper, rounding = _integral(steepness, slope)
-    printed = (math.pi / 2 + math.atan(slope / steepness)) / (2 * math.pi * steepness)
-    return lower - rounding <= printed <= upper + rounding
-
-
-def erf_inverse_main(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
-    """Return whether 3.43 and 3.44 undo 3.17: its argument is the quantile of the probability, as it is increasing."""
-    m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
-    return (s * u - m - m) / s == u and (rate - (s * u - rate)) / s == u
-
-
-def erf_inverse_sum(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
-    """Return whether 3.43 and 3.44 undo 3.42."""
-    m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
-    return (m + (s * u - m)) / s == u and ((s * u - rate) + rate) / s == u
-
-
-def erf_inverse_appendix(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
-    """Return whether A.4 (b) and (c) undo A.4 (a), which is 3.17, also where the library computes them."""
-    m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
-    return (s * u + m - m) / s == u and (rate - (rate - s * u)) / s == u and (s < 0 or _inverts(m, s, u, rate))
-
-
-# The library's rate and mu against sigma u + mu and log_rate - sigma u. Probability, quantile, exponential and
-# logarithm are off by a few units in the last place each; an error of the probability is one of the quantile over the
-# density there, which is above 0.004 for quantiles within 3.
-def _inverts(mu: Fraction, sigma: Fraction, u: Fraction, log_rate: Fraction) -> bool:
-    m, s, quantile, rate = map(float, (mu, sigma, u, log_rate))
-    probability = float(ndtr(quantile))
-    density = math.exp(-(quantile**2) / 2) / math.sqrt(2 * math.pi)
-    bound = 16 * EPS * (1 + abs(m) + abs(rate) + s * (abs(quantile) + 1 / density))
-    found = math.log(ErrorFunction(mu=m, sigma=s).rate(probability))
-    updated = ErrorFunction.mu_for(math.exp(rate), probability, s)
-    return abs(found - float(sigma * u + mu)) <= bound and abs(updated - float(log_rate - sigma * u)) <= bound
-
-
-# Between points of equal mass of the normal density, Phi(b x) is monotone: its values at both ends bound it. Each mass
-# and value of a piece is off by a few units in the last place of at most 1.
-def _integral(a: float, b: float) -> tuple[float, float, float]:
-    ends = ndtri(0.5 + 0.5 * np.arange(_PIECES + 1) / _PIECES)
-    mass = np.diff(ndtr(ends)) / a
-    values = np.append(ndtr(b * ends[:-1] / a), 0.5 + 0.5 * np.sign(b))
-    lower, upper = np.minimum(values[:-1], values[1:]), np.maximum(values[:-1], values[1:])
-    return float(mass @ lower), float(mass @ upper), 16 * _PIECES * EPS / a
-
-
-def _variance(values: list[int], deviation: Fraction) -> Fraction:
-    # w is one deviation above or below 0, equally likely: mean 0 and the variance asked for
-    found = [w * x for w in (deviation, -deviation) for x in values]
-    mean = sum(found, Fraction(0)) / len(found)
-    return sum(((y - mean) ** 2 for y in found), Fraction(0)) / len(found)
+def _rates(far: Callable[[Fraction], bool]) -> SearchStrategy[str]:
+    changing = [rate for rate in _RATES if far(rate)]
+    return st.sampled_from([*(changing or _RATES) * 7, *_RATES]).map(str)
 
 
 def _row(most: int, size: int) -> SearchStrategy[list[int]]:

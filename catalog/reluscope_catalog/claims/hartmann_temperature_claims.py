@@ -7,8 +7,15 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_temperature"
-_DATA = "any data; D(eta) is that the pattern of a sample differs before and after a step at rate eta (equation 3.15)"
-_PARAMETERS = "any mu, and any sigma but 0; 0 < P < 1; eta > 0"
+_MODELS = "reluscope_catalog.claims.hartmann_models"
+_DATA = (
+    "any data; D(eta) is that the pattern of a sample differs before and after a step at rate eta (equation 3.15);"
+    " here a layer of at most 2 units on 2 inputs, with whole weights"
+)
+_PARAMETERS = (
+    "any mu, and any sigma but 0; 0 < P < 1; eta > 0; here mu, sigma and log eta are in eighths up to 8, and P is"
+    " Phi(u) for u in eighths up to 3"
+)
 _CHANGES = f"{_CODE}:pattern_changes"
 _INITIAL = (
     "weights, biases and their gradients are normal of mean zero and all independent, as the proof has it; inputs are"
@@ -16,10 +23,10 @@ _INITIAL = (
 )
 
 
-def _claim(name: str, strategy: str, **fields: Any) -> Claim:
+def _claim(name: str, strategy: str, code: str = _CODE, **fields: Any) -> Claim:
     if "sample" not in fields:
-        fields["predicate"] = f"{_CODE}:{name}"
-    return Claim(name=name, strategy=f"{_CODE}:{strategy}", **fields)
+        fields["predicate"] = f"{code}:{name}"
+    return Claim(name=name, strategy=f"{code}:{strategy}", **fields)
 
 
 CLAIMS = [
@@ -84,6 +91,7 @@ CLAIMS = [
     _claim(
         "product_variance",
         "products",
+        code=_MODELS,
         summary="Variance of a weight times an input, as printed",
         statement="Var(w x) = E[w^2 x^2] - E[w x]^2 = Var(w) Var(x)",
         source="Hartmann 2025, equation 3.19",
@@ -93,6 +101,7 @@ CLAIMS = [
     _claim(
         "product_variance_of_moment",
         "products",
+        code=_MODELS,
         summary="Variance of a weight times an input",
         statement="Var(w x) = Var(w) E[x^2]",
         source="amends Hartmann 2025, equation 3.19",
@@ -102,6 +111,7 @@ CLAIMS = [
     _claim(
         "owen_integral",
         "slopes",
+        code=_MODELS,
         summary="The integral of a normal density times a normal distribution function over the positive numbers",
         statement="integral from 0 to infinity of phi(a x) Phi(b x) dx = (pi / 2 + arctan(b / |a|)) / (2 pi |a|)",
         source="Hartmann 2025, equation 3.37, after Owen 1980",
@@ -110,6 +120,7 @@ CLAIMS = [
     _claim(
         "erf_inverse_main",
         "transitions",
+        code=_MODELS,
         summary="Rate and mu of the model of the error function, as printed in the main text",
         statement="P = (1 + erf((log eta - mu) / (sigma sqrt 2))) / 2 for"
         " eta = exp(sigma sqrt 2 erfinv(2 P - 1) - mu), and for mu = sigma sqrt 2 erfinv(2 P - 1) - log eta",
@@ -118,8 +129,29 @@ CLAIMS = [
         verdict="refuted",
     ),
     _claim(
+        "erf_inverse_main_rate",
+        "rate_transitions",
+        code=_MODELS,
+        summary="Rate of the model of the error function, as printed in the main text",
+        statement="P = (1 + erf((log eta - mu) / (sigma sqrt 2))) / 2 for eta = exp(sigma sqrt 2 erfinv(2 P - 1) - mu)",
+        source="Hartmann 2025, equation 3.43, which rearranges 3.17",
+        assumption=_PARAMETERS,
+        verdict="refuted",
+    ),
+    _claim(
+        "erf_inverse_main_mu",
+        "mu_transitions",
+        code=_MODELS,
+        summary="Mu of the model of the error function, as printed in the main text",
+        statement="P = (1 + erf((log eta - mu) / (sigma sqrt 2))) / 2 for mu = sigma sqrt 2 erfinv(2 P - 1) - log eta",
+        source="Hartmann 2025, equation 3.44, which rearranges 3.17",
+        assumption=_PARAMETERS,
+        verdict="refuted",
+    ),
+    _claim(
         "erf_inverse_sum",
         "transitions",
+        code=_MODELS,
         summary="Rate and mu of the model of the error function with the other sign of mu",
         statement="P = (1 + erf((mu + log eta) / (sigma sqrt 2))) / 2 for"
         " eta = exp(sigma sqrt 2 erfinv(2 P - 1) - mu), and for mu = sigma sqrt 2 erfinv(2 P - 1) - log eta",
@@ -130,6 +162,7 @@ CLAIMS = [
     _claim(
         "erf_inverse_appendix",
         "transitions",
+        code=_MODELS,
         summary="Rate and mu of the model of the error function, as printed in the appendix",
         statement="P = (1 + erf((log eta - mu) / (sigma sqrt 2))) / 2 for"
         " eta = exp(sigma sqrt 2 erfinv(2 P - 1) + mu), and for mu = log eta - sigma sqrt 2 erfinv(2 P - 1)",

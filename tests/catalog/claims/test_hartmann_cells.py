@@ -6,9 +6,11 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 
 from reluscope_catalog.claims import hartmann_cells as claims
+from reluscope_catalog.claims import hartmann_parameters as parameters
 from reluscope_catalog.claims.exact_matrices import matrix, product, pseudo_inverse, reduced, transposed
 
 
@@ -50,33 +52,57 @@ def with_transpose(weight: Any, bias: Any, points: Any, readout: Any, constant: 
     return True
 
 
-def homogeneous(inputs: int, filters: int, layers: int) -> bool:
-    return ((inputs + 1) * filters + inputs) * layers == ((inputs + 2) * filters + inputs + 1) * layers
+def homogeneous(inputs: int, filters: int, layers: int) -> int:
+    return ((inputs + 2) * filters + inputs + 1) * layers
 
 
-def one_layer_alone(inputs: int, filters: int, layers: int) -> bool:
-    return ((inputs + 1) * filters + inputs) * layers == (inputs + 1) * filters + inputs * layers
+def shifted_once(inputs: int, filters: int, layers: int) -> int:
+    return (inputs + 1) * filters * layers + inputs
+
+
+def as_printed(inputs: int, filters: int, layers: int) -> int:
+    return (inputs + 1) * filters + inputs * layers
+
+
+class WithoutExtrinsicShift(parameters.ExtrinsicLayer):
+    """A layer of which one kind of parameter does nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        along = x @ self.weight
+        silent = ((along > 0).double() - 1) * along
+        return x + (silent * self.intrinsic_shift) @ self.weight.T
 
 
 def one_more_hidden(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
-    return claims.intrinsic_parameters(inputs, filters, hidden_layers + 1, classes, printed)
+    return parameters.intrinsic_parameters(inputs, filters, hidden_layers + 1, classes, printed)
 
 
-def without_classifier_bias(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
-    return (inputs + 1) * filters + (filters + 1) * filters * hidden_layers + filters * classes == printed
+def one_class_less(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
+    return parameters.intrinsic_parameters(inputs, filters, hidden_layers, classes - 1, printed)
 
 
 def one_term_more(filters: int, classes: int, last: int, printed: list[int]) -> bool:
-    return claims.thousand_layer_parameters(filters, classes, last + 1, printed)
+    return parameters.thousand_layer_parameters(filters, classes, last + 1, printed)
 
 
+def one_class_more(filters: int, classes: int, last: int, printed: list[int]) -> bool:
+    return parameters.thousand_layer_parameters(filters, classes + 1, last, printed)
+
+
+_COUNT = "reluscope_catalog.claims.hartmann_parameters:extrinsic_count"
+_NETWORK = "reluscope_catalog.claims.hartmann_parameters:ExtrinsicLayer"
 MUTANTS: dict[str, list[Any]] = {
     "identity_cell_projection_with_bias": [bias_subtracted],
     "zero_cell_projection": [outside_the_cells, shift_of_one_cell_alone],
     "independent_columns_projection": [without_bias, with_transpose],
-    "extrinsic_parameters_by_layer": [homogeneous, one_layer_alone],
-    "intrinsic_parameters": [one_more_hidden, without_classifier_bias],
-    "thousand_layer_parameters_to_998": [one_term_more],
+    "extrinsic_parameters_by_layer": [
+        {_COUNT: homogeneous},
+        {_COUNT: shifted_once},
+        {_COUNT: as_printed},
+        {_NETWORK: WithoutExtrinsicShift},
+    ],
+    "intrinsic_parameters": [one_more_hidden, one_class_less],
+    "thousand_layer_parameters_to_998": [one_term_more, one_class_more],
 }
 
 
@@ -104,3 +130,7 @@ def test_both_cells_exist(case: dict[str, Any]) -> None:
 def test_columns_are_independent(case: dict[str, Any]) -> None:
     _, pivots = reduced(matrix(case["weight"]))
     assert len(pivots) == len(case["weight"][0])
+
+
+def test_the_network_of_the_toy_example_has_5406_parameters() -> None:
+    assert parameters.extrinsic_count(2, 600, 3) == 5406

@@ -10,7 +10,6 @@ import torch
 
 from reluscope.lab import Lab
 from reluscope.verification import judge
-from reluscope_catalog.claims import hartmann_number_systems as claims
 from reluscope_plugins.number_systems.psb import PSB
 
 
@@ -57,9 +56,18 @@ def variance_below_of_square(mantissa: int, scale: int, samples: int) -> bool:
     return variance <= weight**2 / (8 * samples**2)
 
 
-def relative_without_root(mantissa: int, scale: int, samples: int) -> bool:
+def single_below_a_ninth(mantissa: int, scale: int) -> bool:
+    return variance_below_a_ninth(mantissa, scale, 1)
+
+
+def relative_below_a_ninth(mantissa: int, scale: int, samples: int) -> bool:
     _, _, mean, variance = moments(mantissa, scale, samples)
-    return variance / mean**2 <= Fraction(1, 8 * samples) ** 2
+    return variance / mean**2 <= Fraction(1, 9 * samples)
+
+
+def relative_of_one_sample_more(mantissa: int, scale: int, samples: int) -> bool:
+    _, _, mean, variance = moments(mantissa, scale, samples)
+    return variance / mean**2 <= Fraction(1, 8 * (samples + 1))
 
 
 def greatest_at_three_fifths(exponent: int, probability: str) -> bool:
@@ -76,26 +84,32 @@ def shift_one_less(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
     return shift_add(x, mantissa, scale, bits, exponent=-1)
 
 
+def shift_by_n_less(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
+    return shift_add(x, mantissa, scale, bits, back=1)
+
+
 def shift_without_sign(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
-    return shift_add(x, abs(mantissa), scale, bits) == shift_add(x, mantissa, scale, bits) and mantissa > 0
+    return shift_add(x, mantissa, scale, bits, sign=False)
 
 
-def shift_add(x: int, mantissa: int, scale: int, bits: list[int], exponent: int = 0) -> bool:
+def shift_add(
+    x: int, mantissa: int, scale: int, bits: list[int], exponent: int = 0, back: int = 0, sign: bool = True
+) -> bool:
     weight, octave, _, _ = moments(mantissa, scale)
     encoded = PSB().encode(torch.tensor([float(weight)], dtype=torch.float64))
     drawn = Fraction(PSB().from_counts(encoded, torch.tensor([sum(bits)]), len(bits)).item())
-    shifted = sum(x * octave * Fraction(2) ** (exponent + bit) for bit in bits) / len(bits)
-    return (shifted if weight > 0 else -shifted) == x * drawn
+    shifted = sum(x * octave * Fraction(2) ** (exponent + bit) for bit in bits) / len(bits) * 2**back
+    return bool((-shifted if sign and weight < 0 else shifted) == x * drawn)
 
 
 MUTANTS = {
     "psb_unbiased": [mean_from_above, mean_without_sign],
-    "psb_variance": [variance_with_two, variance_with_e],
+    "psb_variance": [variance_with_two, variance_with_e, single_below_a_ninth],
     "psb_variance_bound": [variance_below_a_ninth, variance_below_of_square],
-    "psb_relative_bound": [relative_without_root],
+    "psb_relative_bound": [relative_below_a_ninth, relative_of_one_sample_more],
     "psb_variance_maximum": [greatest_at_three_fifths],
     "psb_relative_maximum_at_third": [relative_greatest_at_two_fifths],
-    "psb_shift_add": [shift_one_less, shift_without_sign],
+    "psb_shift_add": [shift_one_less, shift_by_n_less, shift_without_sign],
 }
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from scipy.integrate import quad
 from scipy.stats import norm
 
 from reluscope.lab import Lab
 from reluscope.optimizer_step import OptimizerStep
 from reluscope.verification import judge
+from reluscope_catalog.claims import hartmann_models as models
 from reluscope_catalog.claims import hartmann_temperature as claims
 from reluscope_catalog.claims.exact_steps import distance, moved, read, stepped
 from reluscope_plugins.temperature.distance import pattern_distances
@@ -80,18 +82,18 @@ def law_off_by_one_percent(**case: Any) -> float:
 
 
 def moment_of_first_order(values: list[int], deviation: str) -> bool:
-    variance = claims._variance(values, Fraction(deviation))
+    variance = models._variance(values, Fraction(deviation))
     return variance == Fraction(deviation) ** 2 * Fraction(sum(map(abs, values)), len(values)) ** 2
 
 
 def deviation_of_the_weight(values: list[int], deviation: str) -> bool:
-    return claims._variance(values, Fraction(deviation)) == Fraction(deviation) * sum(x * x for x in values) / len(
+    return models._variance(values, Fraction(deviation)) == Fraction(deviation) * sum(x * x for x in values) / len(
         values
     )
 
 
 def owen(a: str, b: str, value: Any) -> bool:
-    lower, upper, rounding = claims._integral(abs(float(Fraction(a))), float(Fraction(b)))
+    lower, upper, rounding = models._integral(abs(float(Fraction(a))), float(Fraction(b)))
     return bool(lower - rounding <= value(float(Fraction(a)), float(Fraction(b))) <= upper + rounding)
 
 
@@ -136,10 +138,27 @@ MUTANTS["arctan_law_of_moments"] = [
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (0.5, -3.0), (8.0, 2.0), (0.125, 8.0)])
 def test_the_sums_enclose_the_integral_closely(a: float, b: float) -> None:
-    lower, upper, rounding = claims._integral(a, b)
+    lower, upper, rounding = models._integral(a, b)
     value, error = quad(lambda x: norm.pdf(a * x) * norm.cdf(b * x), 0, np.inf)
     assert lower - error <= value <= upper + error
-    assert upper - lower <= 0.5 * 0.5 / a / claims._PIECES + 2 * rounding
+    assert upper - lower <= 0.5 * 0.5 / a / models._PIECES + 2 * rounding
+
+
+@pytest.mark.parametrize("strategy", [claims.steps(), claims.directed_steps()])
+def test_patterns_change_in_most_cases(strategy: Any) -> None:
+    changed = []
+
+    @settings(max_examples=200, database=None, derandomize=True, deadline=None)
+    @given(strategy)
+    def count(case: dict[str, Any]) -> None:
+        layer, rate = read(case["weight"], case["bias"], case["readout"]), Fraction(case["rate"])
+        after = stepped(layer, case["data"], case["targets"], -rate)
+        if "direction" in case:
+            after = moved(layer, case["direction"], case["bias_direction"], rate)
+        changed.append(distance(layer, after, case["data"]) > 0)
+
+    count()
+    assert sum(changed) >= 0.8 * len(changed)
 
 
 @pytest.mark.parametrize("method", ["rate", "mu_for"])

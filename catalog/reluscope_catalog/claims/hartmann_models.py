@@ -1,0 +1,128 @@
+"""Strategies and predicates of the claims on the models of how often patterns change."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from scipy.special import ndtr, ndtri
+
+from reluscope_plugins.temperature.error_function import ErrorFunction
+
+Cases = SearchStrategy[dict[str, Any]]
+
+EPS = float(np.finfo(np.float64).eps)
+_PIECES = 2**14
+_NOT_ZERO = st.fractions(-8, 8, max_denominator=8).filter(bool).map(str)
+_NUMBER = st.fractions(-8, 8, max_denominator=8).map(str)
+_QUANTILE = st.fractions(-3, 3, max_denominator=8).map(str)
+
+
+def products() -> Cases:
+    """Return values of an input, equally likely, with the standard deviation of a weight."""
+    deviations = st.fractions(Fraction(1, 8), 4, max_denominator=8).map(str)
+    values = st.lists(st.integers(-5, 5), min_size=1, max_size=6)
+    return st.fixed_dictionaries({"values": values, "deviation": deviations})
+
+
+def slopes() -> Cases:
+    """Return the two numbers of Owen's integral, the first not 0."""
+    return st.fixed_dictionaries({"a": _NOT_ZERO, "b": _NUMBER})
+
+
+def transitions() -> Cases:
+    """Return parameters of the model, a logarithm of a rate, and a probability as its normal quantile."""
+    return st.fixed_dictionaries({"mu": _NUMBER, "sigma": _NOT_ZERO, "quantile": _QUANTILE, "log_rate": _NUMBER})
+
+
+def rate_transitions() -> Cases:
+    """Return parameters of the model, and a probability as its normal quantile."""
+    return st.fixed_dictionaries({"mu": _NUMBER, "sigma": _NOT_ZERO, "quantile": _QUANTILE})
+
+
+def mu_transitions() -> Cases:
+    """Return a deviation, a logarithm of a rate, and a probability as its normal quantile."""
+    return st.fixed_dictionaries({"sigma": _NOT_ZERO, "quantile": _QUANTILE, "log_rate": _NUMBER})
+
+
+def product_variance(values: list[int], deviation: str) -> bool:
+    """Return whether Var(w x) = Var(w) Var(x)."""
+    mean = Fraction(sum(values), len(values))
+    variance = sum(((x - mean) ** 2 for x in values), Fraction(0)) / len(values)
+    return _variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * variance
+
+
+def product_variance_of_moment(values: list[int], deviation: str) -> bool:
+    """Return whether Var(w x) = Var(w) E[x^2]."""
+    return _variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * sum(x * x for x in values) / len(values)
+
+
+def owen_integral(a: str, b: str) -> bool:
+    """Return whether the printed value lies between a lower and an upper sum of the integral."""
+    steepness, slope = abs(float(Fraction(a))), float(Fraction(b))
+    lower, upper, rounding = _integral(steepness, slope)
+    printed = (math.pi / 2 + math.atan(slope / steepness)) / (2 * math.pi * steepness)
+    return lower - rounding <= printed <= upper + rounding
+
+
+def erf_inverse_main(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
+    """Return whether both 3.43 and 3.44 undo 3.17."""
+    return erf_inverse_main_rate(mu, sigma, quantile) and erf_inverse_main_mu(sigma, quantile, log_rate)
+
+
+def erf_inverse_main_rate(mu: str, sigma: str, quantile: str) -> bool:
+    """Return whether 3.43 undoes 3.17: its argument is the quantile of the probability, as it is increasing."""
+    m, s, u = map(Fraction, (mu, sigma, quantile))
+    return (s * u - m - m) / s == u
+
+
+def erf_inverse_main_mu(sigma: str, quantile: str, log_rate: str) -> bool:
+    """Return whether 3.44 undoes 3.17."""
+    s, u, rate = map(Fraction, (sigma, quantile, log_rate))
+    return (rate - (s * u - rate)) / s == u
+
+
+def erf_inverse_sum(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
+    """Return whether 3.43 and 3.44 undo 3.42."""
+    m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
+    return (m + (s * u - m)) / s == u and ((s * u - rate) + rate) / s == u
+
+
+def erf_inverse_appendix(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
+    """Return whether A.4 (b) and (c) undo A.4 (a), which is 3.17, also where the library computes them."""
+    m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
+    return (s * u + m - m) / s == u and (rate - (rate - s * u)) / s == u and (s < 0 or _inverts(m, s, u, rate))
+
+
+# The library's rate and mu against sigma u + mu and log_rate - sigma u. Probability, quantile, exponential and
+# logarithm are off by a few units in the last place each; an error of the probability is one of the quantile over the
+# density there, which is above 0.004 for quantiles within 3.
+def _inverts(mu: Fraction, sigma: Fraction, u: Fraction, log_rate: Fraction) -> bool:
+    m, s, quantile, rate = map(float, (mu, sigma, u, log_rate))
+    probability = float(ndtr(quantile))
+    density = math.exp(-(quantile**2) / 2) / math.sqrt(2 * math.pi)
+    bound = 16 * EPS * (1 + abs(m) + abs(rate) + s * (abs(quantile) + 1 / density))
+    found = math.log(ErrorFunction(mu=m, sigma=s).rate(probability))
+    updated = ErrorFunction.mu_for(math.exp(rate), probability, s)
+    return abs(found - float(sigma * u + mu)) <= bound and abs(updated - float(log_rate - sigma * u)) <= bound
+
+
+# Between points of equal mass of the normal density, Phi(b x) is monotone: its values at both ends bound it. Each mass
+# and value of a piece is off by a few units in the last place of at most 1.
+def _integral(a: float, b: float) -> tuple[float, float, float]:
+    ends = ndtri(0.5 + 0.5 * np.arange(_PIECES + 1) / _PIECES)
+    mass = np.diff(ndtr(ends)) / a
+    values = np.append(ndtr(b * ends[:-1] / a), 0.5 + 0.5 * np.sign(b))
+    lower, upper = np.minimum(values[:-1], values[1:]), np.maximum(values[:-1], values[1:])
+    return float(mass @ lower), float(mass @ upper), 16 * _PIECES * EPS / a
+
+
+def _variance(values: list[int], deviation: Fraction) -> Fraction:
+    # w is one deviation above or below 0, equally likely: mean 0 and the variance asked for
+    found = [w * x for w in (deviation, -deviation) for x in values]
+    mean = sum(found, Fraction(0)) / len(found)
+    return sum(((y - mean) ** 2 for y in found), Fraction(0)) / len(found)
