@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -95,34 +93,11 @@ def test_equal_cases_are_tried_once() -> None:
 def test_a_seed_gives_the_same_again_and_another_seed_other_cases() -> None:
     def tried(seed: int) -> list[int]:
         found: list[int] = []
-        judged(lambda n: found.append(n) or True, examples=50, seed=seed)
+        judged(lambda n: bool([found.append(n)]), examples=50, seed=seed)  # type: ignore[func-returns-value]
         return found
 
     assert tried(3) == tried(3)
     assert tried(3) != tried(4)
-
-
-def test_cases_do_not_depend_on_what_else_is_loaded(tmp_path: Path) -> None:
-    """Hypothesis likes the numbers that stand in the code of loaded modules; the verifier does not let it."""
-    (tmp_path / "full_of_numbers.py").write_text(f"NUMBERS = {list(range(100_000, 100_400))}\n", encoding="utf-8")
-    code = """
-import sys
-from hypothesis import strategies as st
-from reluscope.counterexample_search import search
-sys.path.insert(0, sys.argv[1])
-if sys.argv[2] == "yes":
-    import full_of_numbers
-found = []
-cases = st.fixed_dictionaries({"n": st.integers(0, 10**6)})
-search("a", cases, lambda case: found.append(case["n"]) or True, examples=300, seed=1)
-print(found)
-"""
-    runs = [
-        subprocess.run([sys.executable, "-c", code, str(tmp_path), word], capture_output=True, text=True, check=True)
-        for word in ("no", "yes")
-    ]
-    assert runs[0].stdout == runs[1].stdout
-    assert runs[0].stdout.count(",") == 299
 
 
 def test_a_predicate_that_raises_is_an_error_that_names_claim_and_case() -> None:
