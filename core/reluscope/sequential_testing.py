@@ -58,9 +58,9 @@ class Decision:
 
 @dataclasses.dataclass
 class _Sums:
-    """Bounds, number, mean and squared deviations of what was observed so far."""
+    """Number, mean and squared deviations of what was observed so far, and the limits of an observation."""
 
-    bounds: tuple[float, float] | None = None
+    limits: tuple[float, float] = (0.0, 1.0)
     number: int = 0
     mean: float = 0.0
     squares: float = 0.0
@@ -79,11 +79,6 @@ class _Sums:
     def variance(self) -> float:
         """Sample variance."""
         return self.squares / (self.number - 1)
-
-    @property
-    def error(self) -> float:
-        """Standard error of the mean."""
-        return math.sqrt(self.squares / (self.number - 1) / self.number)
 
     @property
     def successes(self) -> int:
@@ -128,7 +123,7 @@ def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Decision:
         raise ClaimError(f"claim {claim.name!r}: its value is {value} in the case {text(case)}; expected a number")
     margin = claim.effect * (abs(value) or 1.0)
     generator = np.random.default_rng(draw_seed(seed, claim.name, "observations", text(case)))
-    sums, verdict = _Sums(claim.limits(case)), "undecided"
+    sums, verdict = _Sums(claim.limits(case) or (0.0, 1.0)), "undecided"
     for look in range(LOOKS):
         _observe(claim, case, generator, FIRST * 2**look, sums)
         verdict = _decided(sums, value, margin, claim.relation)
@@ -158,12 +153,17 @@ def _observe(claim: Claim, case: Mapping[str, Any], generator: np.random.Generat
                 f"claim {claim.name!r}: its sample gave {values.dtype} of shape {values.shape} in the case "
                 f"{text(case)}, expected {size} finite numbers"
             )
-        low, high = _limits(sums)
+        if values.dtype != np.bool_ and claim.bounds is None:
+            raise ClaimError(
+                f"claim {claim.name!r}: its sample gave {values.dtype} without bounds; say by `bounds` between which "
+                "numbers they lie, or give bools"
+            )
+        low, high = sums.limits
         outside = values[(values < low) | (values > high)]
         if outside.size:
             raise ClaimError(
                 f"claim {claim.name!r}: its sample gave {float(outside[0])!r} in the case {text(case)}, outside its "
-                f"bounds {(low, high)}; mend the sample, or the bounds"
+                f"bounds {sums.limits}; mend the sample, or the bounds"
             )
         sums.add(values)
 
@@ -182,7 +182,7 @@ def _decided(sums: _Sums, value: float, margin: float, relation: str) -> str:
 # Probability, at most, of a mean so high, or higher, if the true one is at most `bound`.
 def _above(sums: _Sums, bound: float) -> float:
     if not sums.boolean:
-        return _tail(sums, sums.mean - bound) if bound >= _limits(sums)[0] else 0.0
+        return _tail(sums, sums.mean - bound) if bound >= sums.limits[0] else 0.0
     if bound < 0 or not sums.successes:
         return float(bound >= 0)
     return float(special.betainc(sums.successes, sums.failures + 1, min(bound, 1.0)))
@@ -191,7 +191,7 @@ def _above(sums: _Sums, bound: float) -> float:
 # Probability, at most, of a mean so low, or lower, if the true one is at least `bound`.
 def _below(sums: _Sums, bound: float) -> float:
     if not sums.boolean:
-        return _tail(sums, bound - sums.mean) if bound <= _limits(sums)[1] else 0.0
+        return _tail(sums, bound - sums.mean) if bound <= sums.limits[1] else 0.0
     if bound > 1 or not sums.failures:
         return float(bound <= 1)
     return float(special.betainc(sums.failures, sums.successes + 1, min(1 - bound, 1.0)))
@@ -201,19 +201,13 @@ def _below(sums: _Sums, bound: float) -> float:
 def _tail(sums: _Sums, distance: float) -> float:
     if distance <= 0:
         return 1.0
-    if sums.bounds is None:
-        return float(special.stdtr(sums.number - 1, -distance / sums.error)) if sums.error else 1.0
     s, c = _widths(sums, sums.number)
     root = 2 * distance / (s + math.sqrt(s**2 + 4 * c * distance))
     return min(1.0, 2 * math.exp(-(root**2)))
 
 
-def _limits(sums: _Sums) -> tuple[float, float]:
-    return sums.bounds or (-math.inf, math.inf)
-
-
 def _widths(sums: _Sums, number: int) -> tuple[float, float]:
-    low, high = _limits(sums)
+    low, high = sums.limits
     return math.sqrt(2 * sums.variance / number), 7 * (high - low) / (3 * (number - 1))
 
 
@@ -232,9 +226,7 @@ def _power(sums: _Sums, value: float, margin: float, relation: str) -> float:
 
 # By Bernstein's inequality: how far the mean may fall behind the deviation and still be outside the interval.
 def _power_of_numbers(sums: _Sums, value: float, margin: float, relation: str) -> float:
-    if sums.bounds is None:
-        return math.nan
-    low, high = sums.bounds
+    low, high = sums.limits
     if (relation == "at least" or value + margin > high) and (relation == "at most" or value - margin < low):
         return 1.0
     s, c = _widths(sums, LAST)

@@ -238,6 +238,11 @@ def test_what_is_no_sample_is_an_error(sample: Any) -> None:
         examine(claim(sample, 1.0, bounds=(0, 2)), {}, seed=0)
 
 
+def test_numbers_need_bounds() -> None:
+    with pytest.raises(ClaimError, match="its sample gave float64 without bounds; say by `bounds`"):
+        examine(claim(uniform(1.0), 1.0), {}, seed=0)
+
+
 @pytest.mark.parametrize("bounds", [(1.0, 1.0), (2.0, 1.0), (0.0, math.inf), (math.nan, 1.0), (1.0,), ("low", "high")])
 def test_bounds_that_are_none_are_refused(bounds: Any) -> None:
     with pytest.raises(PluginError, match="expected two finite numbers, the lower first"):
