@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from fractions import Fraction
 from typing import Any
@@ -23,16 +22,17 @@ _SIZES = st.integers(1, 4)
 
 
 def points() -> Cases:
-    """Return networks with up to two hidden layers, each with a point and a direction."""
-    return st.lists(st.integers(1, 3), min_size=2, max_size=4).flatmap(
+    """Return networks with up to two hidden layers, each with a point and a direction to another of its region."""
+    found: Cases = st.lists(st.integers(1, 3), min_size=2, max_size=4).flatmap(
         lambda widths: st.fixed_dictionaries(
             {"layers": exact.chains(widths), "x": exact.vectors(widths[0]), "direction": exact.vectors(widths[0])}
         )
     )
+    return found.filter(lambda case: _ahead(**case) != case["x"] and any(map(any, _affine(case["layers"], case["x"]))))
 
 
 def switches() -> Cases:
-    """Return networks with an activation pattern and the unit that switches."""
+    """Return networks with an activation pattern and the unit that switches, which is seen at the output."""
 
     def of(widths: list[int]) -> Cases:
         hidden = widths[1:-1]
@@ -41,7 +41,8 @@ def switches() -> Cases:
         units = [[layer, unit] for layer, n in enumerate(hidden) for unit in range(n)]
         return st.fixed_dictionaries({"layers": layers, "pattern": pattern, "switch": st.sampled_from(units)})
 
-    return st.lists(st.integers(1, 3), min_size=3, max_size=4).flatmap(of)
+    found = st.lists(st.integers(1, 3), min_size=3, max_size=4).flatmap(of)
+    return found.filter(lambda case: any(map(any, _difference(**case))))
 
 
 def hidden_units() -> Cases:
@@ -54,19 +55,9 @@ def hidden_units_as_outputs() -> Cases:
     return st.tuples(st.integers(1, 2), _SIZES).flatmap(lambda sizes: _hidden_unit(sizes[0], sizes[1], sizes[1]))
 
 
-def slopes() -> Cases:
-    """Return slopes of the regions along an interval."""
-    found = st.lists(st.integers(0, 20), min_size=1, max_size=8)
-    return st.fixed_dictionaries({"slopes": st.one_of(found, found.map(sorted))})
-
-
 def affine_product(layers: exact.Layers, x: list[int], direction: list[int]) -> bool:
     """Return whether f(y) - f(x) = W (y - x) for a y in the region of x, and W is what the library gives."""
-    pattern = exact.states(layers[:-1], x)
-    weight = exact.product(layers, pattern)
-    steps = [*(Fraction(1, 2**k) for k in range(20)), Fraction(0)]
-    ahead = ([a + step * d for a, d in zip(x, direction, strict=True)] for step in steps)
-    y = next(y for y in ahead if exact.states(layers[:-1], y) == pattern)
+    weight, y = _affine(layers, x), _ahead(layers, x, direction)
     there, here = exact.preactivations(layers, y)[-1], exact.preactivations(layers, x)[-1]
     change = [a - b for a, b in zip(there, here, strict=True)]
     moved = [a - b for a, b in zip(y, x, strict=True)]
@@ -79,9 +70,8 @@ def perturbation_bound(layers: exact.Layers, pattern: exact.States, switch: list
     layer, unit = switch
     beyond = [list(row) for row in pattern]
     beyond[layer][unit] = 1 - beyond[layer][unit]
-    difference = [list(row) for row in pattern]
-    difference[layer] = [a - b for a, b in zip(pattern[layer], beyond[layer], strict=True)]
-    near, far, e = (exact.product(layers, diagonals) for diagonals in (pattern, beyond, difference))
+    near, far = (exact.product(layers, diagonals) for diagonals in (pattern, beyond))
+    e = _difference(layers, pattern, switch)
     if any(a - b != c for rows in zip(near, far, e, strict=True) for a, b, c in zip(*rows, strict=True)):
         return False
     maps = [torch.tensor([[float(value) for value in row] for row in a]).double() for a in (near, far)]
@@ -105,14 +95,24 @@ def perturbation_norm_columns(inward: list[list[int]], outward: list[list[int]],
     return _squares(_perturbation(inward, outward, unit)) == found and abs(Fraction(library) ** 2 - found) <= rounding
 
 
-def unit_interval_increments(slopes: list[int]) -> bool:
-    """Return whether the squared difference of the ends is at most twice the sum of the squared increments."""
-    return (slopes[0] - slopes[-1]) ** 2 <= 2 * _increments(slopes)
+# W_n Z_(n-1) ... (Z_l - Z'_l) ... Z_1 W_1
+def _difference(layers: exact.Layers, pattern: exact.States, switch: list[int]) -> Matrix:
+    layer, unit = switch
+    diagonals = [list(row) for row in pattern]
+    diagonals[layer] = [(2 * z - 1) * (k == unit) for k, z in enumerate(pattern[layer])]
+    return exact.product(layers, diagonals)
 
 
-def unit_interval_increments_counted(slopes: list[int]) -> bool:
-    """Return whether it is at most N - 1 times that sum."""
-    return (slopes[0] - slopes[-1]) ** 2 <= (len(slopes) - 1) * _increments(slopes)
+# W_R of the region of x
+def _affine(layers: exact.Layers, x: list[int]) -> Matrix:
+    return exact.product(layers, exact.states(layers[:-1], x))
+
+
+# a point of the region of x in that direction; x itself where there is none
+def _ahead(layers: exact.Layers, x: list[int], direction: list[int]) -> exact.Row:
+    steps = [*(Fraction(1, 2**k) for k in range(20)), Fraction(0)]
+    ahead = ([a + step * d for a, d in zip(x, direction, strict=True)] for step in steps)
+    return next(y for y in ahead if exact.states(layers[:-1], y) == exact.states(layers[:-1], x))
 
 
 def _hidden_unit(inputs: int, hidden: int, outputs: int) -> Cases:
@@ -128,7 +128,3 @@ def _squares(a: Matrix) -> Fraction:
 def _perturbation(inward: list[list[int]], outward: list[list[int]], unit: int) -> Matrix:
     layers = [{"weight": inward}, {"weight": outward}]
     return exact.product(layers, [[int(k == unit) for k in range(len(inward))]])
-
-
-def _increments(slopes: list[int]) -> int:
-    return sum((a - b) ** 2 for a, b in itertools.pairwise(slopes))

@@ -1,4 +1,4 @@
-"""Johansson 2022: affine maps, their ranks and singular values, activation regions and slopes."""
+"""Johansson 2022: affine maps, their ranks and perturbations, activation regions and slopes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.johansson"
 _DENSE = "fully connected layers with ReLU between them"
-_UNIFORM = (
-    "one hidden layer; weights and biases of a layer are independent and uniform between plus and minus"
-    " 1 / sqrt(n_(l - 1)), so that C = 1/3"
-)
-_SCALAR = _UNIFORM + "; n_0 = n_c = 1"
 _RIRE = (
     "the entries of each W_i are independent and identically distributed, absolutely continuous (Definition 2); drawn"
     " here: uniform between -1 and 1"
@@ -22,19 +17,6 @@ _RIRE = (
 def _exact(name: str, module: str, strategy: str, **fields: Any) -> Claim:
     code = _CODE + module
     return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{name}", **fields)
-
-
-def _mean(name: str, strategy: str, sample: str, value: str, **fields: Any) -> Claim:
-    code = f"{_CODE}_expectations"
-    return Claim(
-        name=name,
-        strategy=f"{code}:{strategy}",
-        sample=f"{code}:{sample}",
-        value=f"{code}:{value}",
-        relation="at most",
-        effect=0.02,
-        **fields,
-    )
 
 
 CLAIMS = [
@@ -108,83 +90,6 @@ CLAIMS = [
         source="amends Johansson 2022, equation 2.8",
         assumption="one hidden layer, of any size",
         amends="perturbation_norm",
-    ),
-    _mean(
-        "expected_perturbation",
-        "sizes",
-        "expected_perturbation",
-        "expected_perturbation_value",
-        summary="Mean difference of the singular values between regions that differ in a given neuron",
-        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, for the regions on both sides of"
-        " a point of the wall of a neuron k that is fixed before",
-        source="Johansson 2022, equation 2.13",
-        assumption=_UNIFORM + "; the point: the foot on the wall of one with standard normal entries",
-    ),
-    _mean(
-        "expected_perturbation_nearest",
-        "wide_sizes",
-        "expected_perturbation_nearest",
-        "expected_perturbation_nearest_value",
-        summary="Mean difference of the singular values between the region of a point and the one beyond its edge",
-        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, for the region of a point and"
-        " the adjacent one that is met first",
-        source="Johansson 2022, equation 2.13 as used for figure 2.3 (left), appendix A.2.3",
-        assumption=_SCALAR + "; the point 0",
-        verdict="refuted",
-    ),
-    _mean(
-        "expected_perturbation_chosen",
-        "wide_sizes",
-        "expected_perturbation_nearest",
-        "expected_perturbation_chosen_value",
-        summary="Mean difference of the singular values for a neuron chosen by its weights",
-        statement="E[sum over i of (s_i - s'_i)^2] <= C n_c / n_1 max ||w||^2, where w are the rows of W_1, whichever"
-        " neuron is chosen from the point and the first layer",
-        source="amends Johansson 2022, equation 2.13",
-        assumption=_SCALAR + ", and ||w|| <= 1; the point 0",
-        amends="expected_perturbation_nearest",
-    ),
-    _exact(
-        "unit_interval_increments",
-        "",
-        "slopes",
-        summary="Squared difference of slopes across an interval, bounded by twice the squared increments",
-        statement="(s_1 - s_N)^2 <= sum over j = 1 ... N - 1 of 2 (s_j - s_(j+1))^2",
-        source="Johansson 2022, equation 2.15",
-        assumption="s_1 ... s_N >= 0 are any sequence of slopes",
-        verdict="refuted",
-    ),
-    _exact(
-        "unit_interval_increments_counted",
-        "",
-        "slopes",
-        summary="Squared difference of slopes across an interval, bounded by squared increments",
-        statement="(s_1 - s_N)^2 <= (N - 1) sum over j = 1 ... N - 1 of (s_j - s_(j+1))^2",
-        source="amends Johansson 2022, equation 2.15",
-        assumption="s_1 ... s_N >= 0 are any sequence of slopes",
-        amends="unit_interval_increments",
-    ),
-    _mean(
-        "unit_interval_bound",
-        "widths",
-        "unit_interval_bound",
-        "unit_interval_bound_value",
-        summary="Mean squared difference of slopes at a distance of 1",
-        statement="E[(s - s')^2] <= 2 C^2 - 2 C^2 / n_1 for the slopes s and s' at two points at distance 1",
-        source="Johansson 2022, equation 2.18",
-        assumption=_SCALAR + "; the points 0 and 1",
-        verdict="refuted",
-    ),
-    _mean(
-        "unit_interval_bound_any_width",
-        "widths",
-        "unit_interval_bound",
-        "unit_interval_bound_any_width_value",
-        summary="Mean squared difference of slopes, for any number of neurons",
-        statement="E[(s - s')^2] <= C^2: changes of slope at different thresholds are uncorrelated",
-        source="amends Johansson 2022, equation 2.18",
-        assumption=_SCALAR + "; the points 0 and 1",
-        amends="unit_interval_bound",
     ),
     _exact(
         "unbounded_regions",

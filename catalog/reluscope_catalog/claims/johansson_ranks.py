@@ -26,13 +26,15 @@ _RANGE = 2**24
 
 
 def drawn_networks() -> Cases:
-    """Return widths of networks, each with a seed of its weights."""
-    return st.fixed_dictionaries({"widths": st.lists(st.integers(1, 5), min_size=2, max_size=5), "seed": _SEEDS})
+    """Return widths of networks, each with a seed of its weights and the mean of its biases."""
+    hidden = st.lists(st.integers(1, 6), min_size=1, max_size=3)
+    widths = st.tuples(st.integers(1, 5), hidden, st.integers(1, 5)).map(lambda found: [found[0], *found[1], found[2]])
+    return st.fixed_dictionaries({"widths": widths, "seed": _SEEDS, "bias": st.sampled_from([1, 0, 3])})
 
 
 def independent_matrices() -> Cases:
     """Return sizes n_1 ... n_(n + 1) of factors, each with a seed."""
-    sizes = st.lists(_SIZES, min_size=2, max_size=5)
+    sizes = st.lists(_SIZES, min_size=3, max_size=6)
     return st.fixed_dictionaries({"sizes": sizes, "seed": _SEEDS, "turned": st.just(False)})
 
 
@@ -43,18 +45,11 @@ def random_matrices() -> Cases:
     return st.one_of(independent_matrices(), turned)
 
 
-def rank_at_init(widths: list[int], seed: int) -> bool:
+def rank_at_init(widths: list[int], seed: int, bias: int) -> bool:
     """Return whether rank W_R = min(n_0, n_c, least trace Z_i), and so says the library."""
-    generator = random.Random(seed)
-    layers = [
-        {"weight": _drawn(generator, after, before), "bias": _drawn(generator, 1, after)[0]}
-        for before, after in itertools.pairwise(widths)
-    ]
-    x = _drawn(generator, 1, widths[0])[0]
+    layers, x = _network(widths, seed, bias)
     pattern = exact.states(layers[:-1], x)
     printed = min(widths[0], widths[-1], *map(sum, pattern))
-    if not pattern:
-        return _rank(exact.product(layers, pattern)) == printed
     observation = observe(exact.module(layers), torch.tensor([[float(value) for value in x]]).double(), affine=True)
     return _rank(exact.product(layers, pattern)) == printed == rank_bound(observation).item()
 
@@ -75,6 +70,15 @@ def rank_of_product(sizes: list[int], seed: int, turned: bool) -> bool:
 def rank_of_product_independent(sizes: list[int], seed: int, turned: bool) -> bool:
     """Return the same of matrices that are independent."""
     return rank_of_product(sizes, seed, turned)
+
+
+def _network(widths: list[int], seed: int, bias: int) -> tuple[exact.Layers, exact.Row]:
+    generator = random.Random(seed)
+    layers = [
+        {"weight": _drawn(generator, after, before), "bias": [b + bias for b in _drawn(generator, 1, after)[0]]}
+        for before, after in itertools.pairwise(widths)
+    ]
+    return layers, _drawn(generator, 1, widths[0])[0]
 
 
 def _drawn(generator: random.Random, height: int, width: int) -> Matrix:

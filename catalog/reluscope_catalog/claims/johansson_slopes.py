@@ -42,8 +42,12 @@ def starts() -> Cases:
 
 
 def generic_starts() -> Cases:
-    """Return the same where the vector is not orthogonal to the leading singular vectors."""
-    return starts().filter(lambda case: _leading_share(_matrix(case["layers"], case["x"]), case["v"]) > 0)
+    """Return the same where W_R is not 0 and the vector is not orthogonal to its leading singular vectors."""
+    return (
+        starts()
+        .filter(lambda case: any(map(any, _matrix(case["layers"], case["x"]))))
+        .filter(lambda case: _leading_share(_matrix(case["layers"], case["x"]), case["v"]) > 0)
+    )
 
 
 def slope_is_norm(layers: exact.Layers, x: list[int], p: float | str) -> bool:
@@ -77,7 +81,7 @@ def forward_backward(layers: exact.Layers, x: list[int], v: list[int]) -> bool:
     square = _eigenvalues(_gram(weight))[0]
     library = affine(exact.module(layers), torch.tensor([x]).double(), check=False)
     vector = [Fraction(value) for value in v]
-    for step in range(33):
+    for step in range(17):
         u = _forward(layers, pattern, vector)
         estimate = _squares(u) / _squares(vector)
         # sum_i c_i^2 (s_1 - s_i) s_i^2k / (c_1^2 s_1^2k), and (1 - s) s^2k <= 1 / (2k + 1)

@@ -1,20 +1,19 @@
-"""The verifier refutes each claim of Johansson 2022 once a sign, a constant or an index is off."""
+"""Claims of Johansson 2022: their mutants, what their predicates compute, and what their cases test."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from hypothesis import strategies as st
 
-from reluscope.lab import Lab
-from reluscope.verification import judge
+from reluscope.observation import affine
 from reluscope_catalog.claims import (
     exact_networks,
     johansson,
@@ -22,7 +21,9 @@ from reluscope_catalog.claims import (
     johansson_regions,
     johansson_slopes,
 )
-from reluscope_catalog.claims.johansson_claims import CLAIMS
+from reluscope_plugins.geometry.nearest_walls import nearest_walls
+from reluscope_plugins.geometry.operator_norm import operator_norms
+from reluscope_plugins.geometry.perturbation import hidden_unit_norms
 
 
 def rank_without_patterns(sizes: list[int], seed: int, turned: bool) -> bool:
@@ -33,34 +34,17 @@ def rank_without_last(sizes: list[int], seed: int, turned: bool) -> bool:
     return johansson_ranks.rank_of_product(sizes, seed, turned) and min(sizes) == min(sizes[:-1])
 
 
-def increments_one_less(slopes: list[int]) -> bool:
-    squares = sum((a - b) ** 2 for a, b in itertools.pairwise(slopes))
-    return (slopes[0] - slopes[-1]) ** 2 <= (len(slopes) - 2) * squares
-
-
 def norm_of_next_row(inward: Any, outward: Any, unit: int) -> bool:
     row = inward[(unit + 1) % len(inward)]
     squares = [sum(value**2 for value in values) for values in (row, inward[unit])]
     column = sum(values[unit] ** 2 for values in outward)
-    return column * squares[0] == column * squares[1]
+    return bool(column * squares[0] == column * squares[1])
 
 
 def norm_without_outputs(inward: Any, outward: Any, unit: int) -> bool:
     column = sum(values[unit] ** 2 for values in outward)
     square = sum(value**2 for value in inward[unit])
-    return outward[0][unit] ** 2 * square == column * square
-
-
-def mean_of_one_unit_more(inputs: int, hidden: int, outputs: int) -> float:
-    return outputs / 9 / (hidden + 1)
-
-
-def mean_of_a_narrow_row(hidden: int) -> float:
-    return 1 / 9 / hidden
-
-
-def cube(hidden: int) -> float:
-    return 1 / 27
+    return bool(outward[0][unit] ** 2 * square == column * square)
 
 
 def one_unit_more() -> Any:
@@ -74,32 +58,6 @@ def one_unit_more() -> Any:
 
 def edge_of_the_first_layer(hidden: Any, x: list[int]) -> bool:
     return johansson_regions._distance_to_edge(hidden, x) == johansson_regions._distance_to_edge(hidden[:1], x)
-
-
-MUTANTS: dict[str, list[dict[str, Any]]] = {
-    "rank_of_product_independent": [{"predicate": rank_without_patterns}, {"predicate": rank_without_last}],
-    "perturbation_norm_columns": [{"predicate": norm_of_next_row}, {"predicate": norm_without_outputs}],
-    "expected_perturbation": [{"value": mean_of_one_unit_more}],
-    "expected_perturbation_chosen": [{"value": mean_of_a_narrow_row}],
-    "unit_interval_increments_counted": [{"predicate": increments_one_less}],
-    "unit_interval_bound_any_width": [{"value": cube}],
-    "unbounded_regions_interior": [
-        {"strategy": one_unit_more, "predicate": johansson_regions.unbounded_regions},
-    ],
-    "edge_distance_without_constants": [{"predicate": edge_of_the_first_layer}],
-}
-
-
-@pytest.mark.parametrize(("name", "changed"), [(name, change) for name in MUTANTS for change in MUTANTS[name]])
-@pytest.mark.slow
-def test_a_mutant_is_refuted(name: str, changed: dict[str, Any], lab: Lab) -> None:
-    refuted(dataclasses.replace(lab.claims[name], **changed))
-
-
-def refuted(claim: Any) -> None:
-    verdict = judge(claim, examples=200)
-    assert not verdict.problem
-    assert verdict.verdict == "refuted"
 
 
 def off(function: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -121,11 +79,13 @@ def least_of_widths(observation: Any) -> torch.Tensor:
 
 
 def unsorted_difference(here: torch.Tensor, beyond: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(torch.linalg.svdvals(here) - torch.linalg.svdvals(beyond).flip(-1), dim=-1)
+    values = torch.linalg.svdvals(here) - torch.linalg.svdvals(beyond).flip(-1)
+    return values.square().sum(-1).sqrt()
 
 
 def dual_norms(affine_map: Any, p: Any) -> Any:
-    return operator_norms(affine_map, {1: "inf", "inf": 1}.get(p, p))
+    dual: dict[Any, Any] = {1: "inf", "inf": 1}
+    return operator_norms(affine_map, dual.get(p, p))
 
 
 def backward_without_patterns(layers: Any, pattern: Any, u: Any) -> Any:
@@ -152,44 +112,80 @@ def nearest_walls_off(observation: Any) -> Any:
     return dataclasses.replace(found, distance=found.distance * (1 + 1e-6))
 
 
-nearest_walls = johansson_regions.nearest_walls
 product = exact_networks.product
-operator_norms = johansson_slopes.operator_norms
 backward = johansson_slopes._backward
 
-PARTS: list[tuple[str, Any, str, Any]] = [
-    ("affine_product", exact_networks, "product", first_layer_open),
-    (
-        "affine_product",
-        johansson,
-        "affine",
-        off(johansson.affine, lambda found: type("Map", (), {"weight": -found.weight})),
-    ),
-    ("rank_at_init", johansson_ranks, "rank_bound", least_of_widths),
-    ("perturbation_bound", johansson, "singular_value_difference", unsorted_difference),
-    ("perturbation_bound", johansson, "_squares", off(johansson._squares, lambda found: found / 2)),
-    ("perturbation_norm_columns", johansson, "hidden_unit_norms", off(johansson.hidden_unit_norms, half)),
-    ("slope_is_norm", johansson_slopes, "operator_norms", dual_norms),
-    ("forward_backward_generic", johansson_slopes, "_backward", backward_without_patterns),
-    ("forward_backward_generic", johansson_slopes, "_eigenvalues", off(johansson_slopes._eigenvalues, least_first)),
-    ("edge_distance_without_constants", johansson_regions, "_distance_to_edge", edge_not_squared),
-    ("edge_distance_without_constants", johansson_regions, "nearest_walls", nearest_walls_off),
-]
-"""What a predicate calls, of the library or of its own, and what it is exchanged for."""
+CODE = "reluscope_catalog.claims."
+
+MUTANTS: dict[str, list[Any]] = {
+    "affine_product": [
+        {f"{CODE}exact_networks:product": first_layer_open},
+        {f"{CODE}johansson:affine": off(affine, lambda found: type("Map", (), {"weight": -found.weight}))},
+    ],
+    "rank_at_init": [{f"{CODE}johansson_ranks:rank_bound": least_of_widths}],
+    "rank_of_product_independent": [rank_without_patterns, rank_without_last],
+    "perturbation_bound": [
+        {f"{CODE}johansson:singular_value_difference": unsorted_difference},
+        {f"{CODE}johansson:_squares": off(johansson._squares, lambda found: found / 2)},
+    ],
+    "perturbation_norm_columns": [
+        norm_of_next_row,
+        norm_without_outputs,
+        {f"{CODE}johansson:hidden_unit_norms": off(hidden_unit_norms, half)},
+    ],
+    "slope_is_norm": [{f"{CODE}johansson_slopes:operator_norms": dual_norms}],
+    "forward_backward_generic": [
+        {f"{CODE}johansson_slopes:_backward": backward_without_patterns},
+        {f"{CODE}johansson_slopes:_eigenvalues": off(johansson_slopes._eigenvalues, least_first)},
+    ],
+    "unbounded_regions_interior": [{"strategy": one_unit_more, "predicate": johansson_regions.unbounded_regions}],
+    "edge_distance_without_constants": [
+        edge_of_the_first_layer,
+        {f"{CODE}johansson_regions:_distance_to_edge": edge_not_squared},
+        {f"{CODE}johansson_regions:nearest_walls": nearest_walls_off},
+    ],
+}
 
 
-@pytest.mark.parametrize(("name", "module", "function", "changed"), PARTS)
-@pytest.mark.slow
-def test_a_part_that_is_off_is_noticed(
-    name: str, module: Any, function: str, changed: Any, lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, function, changed)
-    refuted(lab.claims[name])
+@pytest.mark.parametrize(
+    ("strategy", "telling"),
+    [
+        (johansson.hidden_units, lambda case: any(map(any, johansson._perturbation(**case)))),
+        (
+            johansson_slopes.interior_points,
+            lambda case: any(map(any, johansson_slopes._matrix(case["layers"], case["x"]))),
+        ),
+        (johansson_ranks.drawn_networks, lambda case: exact_rank(**case) > 0),
+        (
+            johansson_regions.small_networks_without_constants,
+            lambda case: johansson_regions._distance_to_edge(**case) is not None,
+        ),
+        (
+            johansson_regions.narrow_networks_with_interior,
+            lambda case: any(any(gradient) for (gradient, _), _ in exact_networks.walls(case["hidden"], case["x"])),
+        ),
+    ],
+)
+def test_few_cases_say_nothing(strategy: Any, telling: Callable[[dict[str, Any]], bool]) -> None:
+    """At least 4 of 5 have what the claim is about; other strategies leave out those that do not."""
+    found: list[bool] = []
+
+    @hypothesis.seed(0)
+    @hypothesis.settings(max_examples=200, database=None, deadline=None, suppress_health_check=SLOW)
+    @hypothesis.given(strategy())
+    def collect(case: dict[str, Any]) -> None:
+        found.append(telling(case))
+
+    collect()
+    assert sum(found) >= 0.8 * len(found)
 
 
-def test_each_claim_that_holds_has_a_mutant() -> None:
-    holding = {claim.name for claim in CLAIMS if claim.verdict == "holds"}
-    assert holding == set(MUTANTS) | {name for name, *_ in PARTS}
+SLOW = [hypothesis.HealthCheck.too_slow]
+
+
+def exact_rank(widths: list[int], seed: int, bias: int) -> int:
+    layers, x = johansson_ranks._network(widths, seed, bias)
+    return johansson_ranks._rank(exact_networks.product(layers, exact_networks.states(layers[:-1], x)))
 
 
 def test_zeros_of_a_unit_of_the_second_layer() -> None:

@@ -1,0 +1,162 @@
+"""Johansson 2022: mean differences of singular values between regions, and of slopes at a distance of 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reluscope.entries import Claim
+
+_CODE = "reluscope_catalog.claims.johansson"
+_FINITE = (
+    "one hidden layer; weights of a layer are independent with equal law, mean 0 and variance C / n_(l - 1); tried:"
+    " each is plus or minus one of up to two magnitudes, all equally likely; n_0 and n_c up to 2, n_1 up to 3; biases"
+    " are fixed, such that no two walls are equally far from 0"
+)
+_UNIFORM = (
+    "one hidden layer of up to 8 neurons, n_0 = n_c = 1; weights and biases of a layer are independent and uniform"
+    " between plus and minus 1 / sqrt(n_(l - 1)), as the source draws them, so that C = 1/3; the point 0"
+)
+_SCALAR = (
+    "one hidden layer, n_0 = n_c = 1; weights of a layer are independent with equal law, mean 0 and variance"
+    " C / n_(l - 1); tried: each is plus or minus one of up to three magnitudes, all equally likely; n_1 up to 3; fixed"
+    " biases and points, no point on a wall; N, the number of regions in the interval, is what the weights make it"
+)
+_SLOPES = "s_1 ... s_N >= 0 are any sequence of slopes; tried: up to 8 whole numbers"
+
+
+def _exact(name: str, module: str, strategy: str, **fields: Any) -> Claim:
+    code = f"{_CODE}_{module}"
+    return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{name}", **fields)
+
+
+def _mean(name: str, sample: str, **fields: Any) -> Claim:
+    code = f"{_CODE}_expectations"
+    return Claim(
+        name=name,
+        strategy=f"{code}:widths",
+        sample=f"{code}:{sample}",
+        value=f"{code}:{sample}_value",
+        bounds=f"{code}:squares",
+        assumption=_UNIFORM,
+        **fields,
+    )
+
+
+CLAIMS = [
+    _exact(
+        "expected_perturbation",
+        "expectations",
+        "laws",
+        summary="Mean difference of the singular values between adjacent regions",
+        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, where s_i and s'_i are the"
+        " singular values of W_R and W_R' in adjacent regions R and R': that of a point, and the one met first from it",
+        source="Johansson 2022, equations 2.9 to 2.13; which regions: appendix A.2.3",
+        assumption=_FINITE + "; the point 0",
+        verdict="refuted",
+    ),
+    _exact(
+        "expected_perturbation_fixed",
+        "expectations",
+        "laws_of_a_fixed_unit",
+        summary="Mean difference of the singular values between regions that differ in a neuron fixed before",
+        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C^2 n_c / n_1, where R and R' lie on both sides of a"
+        " point of the wall of neuron k, and k is fixed before the weights are drawn",
+        source="amends Johansson 2022, equations 2.9 to 2.13",
+        assumption=_FINITE + "; the point: the foot of 0 on that wall",
+        amends="expected_perturbation",
+    ),
+    _exact(
+        "expected_perturbation_chosen",
+        "expectations",
+        "laws",
+        summary="Mean difference of the singular values between the region of a point and the one met first",
+        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C n_c / n_1 E[||w_k||^2], where w_k is the row of"
+        " W_1 of the neuron that switches, for the region of a point and the adjacent one that is met first",
+        source="amends Johansson 2022, equations 2.9 to 2.13",
+        assumption=_FINITE + "; the point 0",
+        amends="expected_perturbation",
+    ),
+    _mean(
+        "expected_perturbation_nearest",
+        "expected_perturbation_nearest",
+        relation="at most",
+        summary="Mean difference of the singular values between adjacent regions, as the source measures it",
+        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, for the region of a point and"
+        " the adjacent one that is met first",
+        source="Johansson 2022, equation 2.13 as used for figure 2.3 (left), appendix A.2.3",
+        verdict="refuted",
+    ),
+    _mean(
+        "expected_perturbation_nearest_norm",
+        "expected_perturbation_nearest_norm",
+        summary="Mean squared norm of the perturbation between adjacent regions, for uniform weights",
+        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C n_c / n_1 (1 / 2 - 2^(-n_1) / (n_1 + 2)), which"
+        " tends to 3/2 of C^2 n_c / n_1: the wall of a long row is met more often",
+        source="amends Johansson 2022, equation 2.13 as used for figure 2.3 (left)",
+        amends="expected_perturbation_nearest",
+    ),
+    _exact(
+        "unit_interval_increments",
+        "intervals",
+        "slopes",
+        summary="Squared difference of slopes across an interval, bounded by twice the squared increments",
+        statement="(s_1 - s_N)^2 <= sum over j = 1 ... N - 1 of 2 (s_j - s_(j+1))^2",
+        source="Johansson 2022, equation 2.15",
+        assumption=_SLOPES,
+        verdict="refuted",
+    ),
+    _exact(
+        "unit_interval_increments_counted",
+        "intervals",
+        "slopes",
+        summary="Squared difference of slopes across an interval, bounded by squared increments",
+        statement="(s_1 - s_N)^2 <= (N - 1) sum over j = 1 ... N - 1 of (s_j - s_(j+1))^2",
+        source="amends Johansson 2022, equation 2.15",
+        assumption=_SLOPES,
+        amends="unit_interval_increments",
+    ),
+    _exact(
+        "unit_interval_bound",
+        "intervals",
+        "laws",
+        summary="Mean squared difference of slopes at a distance of 1",
+        statement="E[(s - s')^2] <= 2 C^2 - 2 C^2 / n_1 for the slopes s and s' at two points at distance 1",
+        source="Johansson 2022, equation 2.18",
+        assumption=_SCALAR,
+        verdict="refuted",
+    ),
+    _exact(
+        "unit_interval_bound_any_width",
+        "intervals",
+        "laws",
+        summary="Mean squared difference of slopes at a distance of 1, for any number of neurons",
+        statement="E[(s - s')^2] <= C / n_1 sum over k of E[w_k^2; the threshold of neuron k lies between] <= C^2, the"
+        " first with equality for n_1 = 1, the second where all thresholds lie between; so equation 2.18 fails exactly"
+        " for n_1 = 1 with a threshold that can lie between",
+        source="amends Johansson 2022, equation 2.18",
+        assumption=_SCALAR,
+        amends="unit_interval_bound",
+    ),
+    _exact(
+        "unit_interval_bound_apart",
+        "intervals",
+        "laws_apart",
+        summary="Mean squared difference of slopes between two regions at a distance of 1",
+        statement="E[(s - s')^2] <= 2 C^2 - 2 C^2 / n_1 for the slopes s and s' at two points at distance 1 that lie in"
+        " different regions",
+        source="Johansson 2022, equation 2.18 as used for figure 2.3 (right), appendix A.2.3",
+        assumption=_SCALAR,
+        verdict="refuted",
+    ),
+    _exact(
+        "unit_interval_bound_apart_share",
+        "intervals",
+        "laws_apart",
+        summary="Mean squared difference of slopes between two regions at a distance of 1, for any number of neurons",
+        statement="E[(s - s')^2] <= C / n_1 sum over k of E[w_k^2; the threshold of neuron k lies between] / P(one"
+        " does), for points at distance 1 that lie in different regions",
+        source="amends Johansson 2022, equation 2.18 as used for figure 2.3 (right)",
+        assumption=_SCALAR,
+        amends="unit_interval_bound_apart",
+    ),
+]
