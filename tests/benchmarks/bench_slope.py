@@ -2,7 +2,7 @@
 
 Run it with `make benchmarks`, or with `python tests/benchmarks/bench_slope.py`; it fails, or exits with 1, where on 32
 images the 2-slope is less than 20 times as fast as the Jacobian of the batch by one call of
-`torch.autograd.functional.jacobian`, plus SVD, or where that ratio does not grow with the batch.
+`torch.autograd.functional.jacobian`, plus SVD, or where that ratio is not half as great again as on 16.
 
 Of n images that call takes 10 n backward passes through the whole batch, of each of which one image's rows are not
 zero; reluscope takes 10, and one to see that no image depends on another. So the ratio is about as great as the batch
@@ -36,8 +36,8 @@ from reluscope.affine_map import AffineMap
 from reluscope_plugins.geometry.operator_norm import operator_norms
 
 IMAGES, LOOPED, FEW, MANY = 256, 16, 16, 32
-BOUND = 20.0
-"""How many times as fast as the Jacobian of 32 images by one call."""
+BOUND, GROWTH = 20.0, 1.5
+"""How many times as fast as the Jacobian of 32 images by one call, and how much more that is than of 16."""
 
 
 def opened(model: nn.Module, images: Tensor) -> AffineMap:
@@ -152,7 +152,7 @@ def test_slope_of_a_resnet(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{text}\nload average {os.getloadavg()[0]:.2f}")
     assert many >= BOUND
-    assert many > few
+    assert many > GROWTH * few
 
 
 def main() -> int:
@@ -163,7 +163,7 @@ def main() -> int:
     """
     few, many, text = ratios()
     print(text)
-    return 0 if many >= BOUND and many > few else 1
+    return 0 if many >= BOUND and many > GROWTH * few else 1
 
 
 if __name__ == "__main__":
