@@ -105,7 +105,12 @@ def independent_columns_projection(
 
 def pattern(w: Matrix, b: list[Fraction], x: list[int]) -> list[bool]:
     """Return which units are active: x W + b > 0."""
-    return [value > 0 for value in added(product(matrix([x]), w)[0], b)]
+    return [value > 0 for value in pre_activations(w, b, x)]
+
+
+def pre_activations(w: Matrix, b: list[Fraction], x: list[int]) -> list[Fraction]:
+    """Return x W + b."""
+    return added(product(matrix([x]), w)[0], b)
 
 
 def added(one: Any, other: Any) -> list[Fraction]:
@@ -115,7 +120,7 @@ def added(one: Any, other: Any) -> list[Fraction]:
 
 def carried(w: Matrix, b: list[Fraction], x: list[int], v: Matrix, constant: Any, offset: Any) -> bool:
     """Return whether x^ W V + offset = ReLU(x W + b) V + constant, with x^ = (ReLU(x W + b) - b) W+."""
-    y = [max(value, Fraction(0)) for value in added(product(matrix([x]), w)[0], b)]
+    y = [max(value, Fraction(0)) for value in pre_activations(w, b, x)]
     projected = product([added(y, [-value for value in b])], pseudo_inverse(w))
     left = added(product(projected, product(w, v))[0], offset)
     return left == added(product([y], v)[0], constant)

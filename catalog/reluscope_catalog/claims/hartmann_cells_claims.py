@@ -7,6 +7,7 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_cells"
+_PICTURES = "reluscope_catalog.claims.hartmann_pictures"
 _PARAMETERS = "reluscope_catalog.claims.hartmann_parameters"
 _LAYER = (
     "y(x) = ReLU(x W + b), its projection x^ = (y(x) - b) W+ with the pseudo-inverse W+; any V and c; V' = W V; here at"
@@ -27,6 +28,7 @@ CLAIMS = [
         source="Hartmann 2025, Lemma 1 (appendix A.2)",
         assumption=_LAYER + "the cell exists",
         verdict="refuted",
+        picture=f"{_PICTURES}:projections",
     ),
     _claim(
         "identity_cell_projection_with_bias",

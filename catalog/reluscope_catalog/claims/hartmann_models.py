@@ -52,13 +52,13 @@ def mu_transitions() -> Cases:
 def product_variance(values: list[int], deviation: str) -> bool:
     """Return whether Var(w x) = Var(w) Var(x)."""
     mean = Fraction(sum(values), len(values))
-    variance = sum(((x - mean) ** 2 for x in values), Fraction(0)) / len(values)
-    return _variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * variance
+    own = sum(((x - mean) ** 2 for x in values), Fraction(0)) / len(values)
+    return variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * own
 
 
 def product_variance_of_moment(values: list[int], deviation: str) -> bool:
     """Return whether Var(w x) = Var(w) E[x^2]."""
-    return _variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * sum(x * x for x in values) / len(values)
+    return variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * sum(x * x for x in values) / len(values)
 
 
 def owen_integral(a: str, b: str) -> bool:
@@ -121,7 +121,8 @@ def _integral(a: float, b: float) -> tuple[float, float, float]:
     return float(mass @ lower), float(mass @ upper), 16 * _PIECES * EPS / a
 
 
-def _variance(values: list[int], deviation: Fraction) -> Fraction:
+def variance(values: list[int], deviation: Fraction) -> Fraction:
+    """Return Var(w x) for a weight of this deviation and equally likely inputs."""
     # w is one deviation above or below 0, equally likely: mean 0 and the variance asked for
     found = [w * x for w in (deviation, -deviation) for x in values]
     mean = sum(found, Fraction(0)) / len(found)

@@ -81,13 +81,13 @@ def psb_variance_maximum(exponent: int, probability: str) -> bool:
 
 def psb_relative_maximum(exponent: int, probability: str) -> bool:
     """Return whether Var(w_1) / w^2 at p <= Var(w_1) / w^2 at 1/2."""
-    return _relative(exponent, Fraction(probability)) <= _relative(exponent, Fraction(1, 2))
+    return relative_variance(exponent, Fraction(probability)) <= relative_variance(exponent, Fraction(1, 2))
 
 
 def psb_relative_maximum_at_third(exponent: int, probability: str) -> bool:
     """Return whether Var(w_1) / w^2 at p <= 1/8, with equality at 1/3 alone."""
     p = Fraction(probability)
-    here = _relative(exponent, p)
+    here = relative_variance(exponent, p)
     return here == Fraction(1, 8) if p == Fraction(1, 3) else here < Fraction(1, 8)
 
 
@@ -123,6 +123,7 @@ def _single(exponent: int, p: Fraction) -> tuple[Fraction, Fraction]:
     return mean, (1 - p) * (low - mean) ** 2 + p * (high - mean) ** 2
 
 
-def _relative(exponent: int, p: Fraction) -> Fraction:
+def relative_variance(exponent: int, p: Fraction) -> Fraction:
+    """Return Var(w_1) / w^2."""
     mean, variance = _single(exponent, p)
     return variance / mean**2

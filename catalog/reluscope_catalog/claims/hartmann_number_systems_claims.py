@@ -7,6 +7,7 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_number_systems"
+_PICTURES = "reluscope_catalog.claims.hartmann_pictures"
 _WEIGHT = (
     "w is not zero; s, e and p are those of equations 4.5 to 4.7; here w has 12 bits, so that its square is exact, and"
     " there are at most 12 samples"
@@ -67,6 +68,7 @@ CLAIMS = [
         source="Hartmann 2025, section 4.2.1, read of the relative variance of equation 4.11",
         assumption=_OCTAVE,
         verdict="refuted",
+        picture=f"{_PICTURES}:relative_variances",
     ),
     _claim(
         "psb_relative_maximum_at_third",

@@ -7,6 +7,8 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_patterns"
+_PICTURES = "reluscope_catalog.claims.hartmann_pictures"
+_REGIONS = "reluscope_catalog.claims.region_pictures"
 _PATTERN = "a unit counts as 1 where its pre-activation is above 0, else as 0 (Definition 1)"
 _ONE_LAYER = "here at most 3 inputs and 4 units"
 _TWO_LAYERS = "here at most 2 layers, of 3 and 2 units, and 2 inputs"
@@ -35,6 +37,7 @@ CLAIMS = [
         source="Hartmann 2025, Proposition 1",
         assumption=f"{_PATTERN}; {_ONE_LAYER}",
         verdict="refuted",
+        picture=f"{_REGIONS}:patterns",
     ),
     _claim(
         "pattern_dimension_of_units",
@@ -72,6 +75,7 @@ CLAIMS = [
         source="Hartmann 2025, proof of Proposition 2",
         assumption="none",
         verdict="refuted",
+        picture=f"{_PICTURES}:segment",
     ),
     _claim(
         "nonconvex_segment_falling",
@@ -91,6 +95,7 @@ CLAIMS = [
         source="Hartmann 2025, section 2.2.4, after Hanin & Rolnick 2019, lemma 6",
         assumption=f"{_PATTERN}; of the number nothing is said; {_TWO_LAYERS}",
         verdict="refuted",
+        picture=f"{_REGIONS}:scaled_biases",
     ),
     _claim(
         "bias_positive_scaling_invariance",
@@ -120,6 +125,7 @@ CLAIMS = [
         source="Hartmann 2025, equations 3.9 and 3.10",
         assumption=f"at least two samples; {_COUNTS}",
         verdict="refuted",
+        picture=f"{_PICTURES}:shares",
     ),
     _claim(
         "entropy_of_shares",

@@ -7,6 +7,7 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.hartmann_temperature"
+_PICTURES = "reluscope_catalog.claims.hartmann_pictures"
 _MODELS = "reluscope_catalog.claims.hartmann_models"
 _DATA = (
     "any data; D(eta) is that the pattern of a sample differs before and after a step at rate eta (equation 3.15);"
@@ -54,6 +55,7 @@ CLAIMS = [
         source="Hartmann 2025, Observation 1",
         assumption=_DATA + "; Opt(theta, eta) = theta + eta times the gradient of Q at theta (equation 3.14)",
         verdict="refuted",
+        picture=f"{_PICTURES}:steps_back",
     ),
     _claim(
         "distance_reversal_of_direction",
@@ -73,6 +75,7 @@ CLAIMS = [
         source="Hartmann 2025, Theorem 1, equations 3.18, 3.20 and 3.21",
         assumption=_INITIAL,
         verdict="refuted",
+        picture=f"{_PICTURES}:law",
         sample=_CHANGES,
         value=f"{_CODE}:arctan_law",
     ),
@@ -97,6 +100,7 @@ CLAIMS = [
         source="Hartmann 2025, equation 3.19",
         assumption="w has mean zero; x is independent of it, of finite mean and variance",
         verdict="refuted",
+        picture=f"{_PICTURES}:variances",
     ),
     _claim(
         "product_variance_of_moment",
@@ -127,6 +131,7 @@ CLAIMS = [
         source="Hartmann 2025, equations 3.43 and 3.44, which rearrange 3.17",
         assumption=_PARAMETERS,
         verdict="refuted",
+        picture=f"{_PICTURES}:printed_inverses",
     ),
     _claim(
         "erf_inverse_main_rate",
@@ -137,6 +142,7 @@ CLAIMS = [
         source="Hartmann 2025, equation 3.43, which rearranges 3.17",
         assumption=_PARAMETERS,
         verdict="refuted",
+        picture=f"{_PICTURES}:printed_rate",
     ),
     _claim(
         "erf_inverse_main_mu",
@@ -147,6 +153,7 @@ CLAIMS = [
         source="Hartmann 2025, equation 3.44, which rearranges 3.17",
         assumption=_PARAMETERS,
         verdict="refuted",
+        picture=f"{_PICTURES}:printed_mu",
     ),
     _claim(
         "erf_inverse_sum",

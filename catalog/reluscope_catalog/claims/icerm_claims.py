@@ -7,6 +7,7 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.icerm"
+_REGIONS = "reluscope_catalog.claims.region_pictures"
 _MONOMIALS = "reluscope_catalog.claims.icerm_monomials"
 _TALK = "Jeong, Barton and Ramirez 2020 (Summer@ICERM)"
 _KNOWN = "slide ReLU Networks as Partitioning Input Space: known theorems"
@@ -39,6 +40,7 @@ CLAIMS = [
         assumption="here n0 = 1, L = 2 and n2 = 1: ReLU of a function of n1 breakpoints, which has at most"
         " n1 + 2 + ceil(n1 / 2) linear regions",
         verdict="refuted",
+        picture=f"{_REGIONS}:breakpoints",
     ),
     Claim(
         name="montufar_attained_patterns",

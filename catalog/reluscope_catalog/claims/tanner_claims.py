@@ -7,6 +7,7 @@ from typing import Any
 from reluscope.entries import Claim
 
 _CODE = "reluscope_catalog.claims.tanner"
+_REGIONS = "reluscope_catalog.claims.region_pictures"
 _PATHS = "reluscope_catalog.claims.tanner_paths"
 _DRAWN = "reluscope_catalog.claims.tanner_gaussian"
 _LECTURE = "Tanner, Theories of Deep Learning C6.5, video 5"
@@ -30,6 +31,7 @@ CLAIMS = [
         source=f"{_LECTURE}, slide Partition of the input domain: one layer",
         assumption=f"{_WEIGHTS}; the biases are any",
         verdict="refuted",
+        picture=f"{_REGIONS}:hyperplanes",
     ),
     _claim(
         "one_layer_partitions_general",
@@ -60,6 +62,7 @@ CLAIMS = [
         source=f"{_LECTURE}, slide Partition of the input domain: with depth",
         assumption="n0 and n1 are at least 1",
         verdict="refuted",
+        picture=f"{_REGIONS}:powers",
     ),
     _claim(
         "partition_power_bound_per_input",
@@ -79,6 +82,7 @@ CLAIMS = [
         source=f"{_LECTURE}, slide Partition of the input domain: with depth, theorem",
         assumption="the weights are any; here n0 = 1",
         verdict="refuted",
+        picture=f"{_REGIONS}:line_units",
     ),
     _claim(
         "depth_lower_bound_maximum",
@@ -90,6 +94,7 @@ CLAIMS = [
         source=f"{_LECTURE}, slide Partition of the input domain: with depth, theorem, read of the maximum",
         assumption="the weights are chosen",
         verdict="refuted",
+        picture=f"{_REGIONS}:most_regions",
     ),
     _claim(
         "depth_lower_bound_attained",
@@ -120,8 +125,10 @@ CLAIMS = [
         summary="The expected length of a curve's image grows at least as (M / 2)^L",
         statement="if E|u^T w_i| >= M ||u|| for every row w_i, then E[l(z^(L)(t))] >= (M / 2)^L l(x(t))",
         source=f"{_LECTURE}, theorem of Price and Tanner 2019",
-        assumption=f"{_POLYLINE}; M is the greatest there is; their distributions are any, here of finite support",
+        assumption=f"{_POLYLINE}; M is the greatest there is; their distributions are any, here of finite support,"
+        " of networks of one layer of two units, or of one or two layers of one",
         verdict="refuted",
+        picture=f"{_REGIONS}:growth",
     ),
     _claim(
         "trajectory_growth_symmetric",
@@ -132,7 +139,8 @@ CLAIMS = [
         statement="if weights and biases have distributions that are symmetric about zero, and E|u^T w_i| >= M ||u||"
         " for every row w_i, then E[l(z^(L)(t))] >= (M / 2)^L l(x(t))",
         source=f"amends {_LECTURE}, theorem of Price and Tanner 2019",
-        assumption=f"{_POLYLINE}; M is the greatest there is; their distributions are here of finite support",
+        assumption=f"{_POLYLINE}; M is the greatest there is; their distributions are here of finite support,"
+        " of networks of one layer of two units, or of one or two layers of one",
         amends="trajectory_growth",
     ),
     _claim(
@@ -145,6 +153,7 @@ CLAIMS = [
         " initialisations and DNNs",
         assumption=_SPARSE,
         verdict="refuted",
+        picture=f"{_REGIONS}:sparse_projection",
     ),
     _claim(
         "trajectory_gaussian_m_sparse",
@@ -167,6 +176,7 @@ CLAIMS = [
         " slide Path length bound",
         assumption=f"the n weights of the row are independent, each N(0, sigma_w^2 / n); {_FACTOR}",
         verdict="refuted",
+        picture=f"{_REGIONS}:scaled_projection",
     ),
     _claim(
         "trajectory_gaussian_m_per_width",

@@ -24,12 +24,12 @@ _ROUNDING = 32 * 2.0**-53
 
 
 def random_layers() -> Cases:
-    """Return distributions of weights and biases, each uniform on a few numbers, and polylines."""
+    """Return distributions of weights and biases, each uniform on a few numbers, and polylines of some length."""
     return _distributions(lambda most: st.lists(_SMALL, min_size=1, max_size=most))
 
 
 def symmetric_layers() -> Cases:
-    """Return distributions of weights and biases that are symmetric about zero, and polylines."""
+    """Return distributions of weights and biases that are symmetric about zero, and polylines of some length."""
     return _distributions(
         lambda most: st.lists(st.integers(0, 3), min_size=1, max_size=most // 2).map(
             lambda found: [sign * value for value in found for sign in ((1, -1) if value else (1,))]
@@ -117,11 +117,13 @@ def _distributions(numbers: Any) -> Cases:
         most = 4 if width == 1 else 2
         return st.fixed_dictionaries(
             {
-                "weights": numbers(most),
+                "weights": numbers(most).filter(any),
                 "biases": numbers(most),
                 "depth": st.integers(1, 3 - width),
                 "points": _row(width).flatmap(
-                    lambda first: st.lists(_row(width), min_size=1, max_size=2).map(lambda rest: [first, *rest])
+                    lambda first: st.lists(
+                        _row(width).filter(lambda point: point != first), min_size=1, max_size=2
+                    ).map(lambda rest: [first, *rest])
                 ),
             }
         )

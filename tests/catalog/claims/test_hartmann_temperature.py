@@ -82,12 +82,12 @@ def law_off_by_one_percent(**case: Any) -> float:
 
 
 def moment_of_first_order(values: list[int], deviation: str) -> bool:
-    variance = models._variance(values, Fraction(deviation))
+    variance = models.variance(values, Fraction(deviation))
     return variance == Fraction(deviation) ** 2 * Fraction(sum(map(abs, values)), len(values)) ** 2
 
 
 def deviation_of_the_weight(values: list[int], deviation: str) -> bool:
-    return models._variance(values, Fraction(deviation)) == Fraction(deviation) * sum(x * x for x in values) / len(
+    return models.variance(values, Fraction(deviation)) == Fraction(deviation) * sum(x * x for x in values) / len(
         values
     )
 
