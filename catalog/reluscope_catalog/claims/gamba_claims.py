@@ -33,6 +33,7 @@ CLAIMS = [
         " field m of filter i",
         source="Gamba et al. 2020, equation 1",
         assumption=_CONVOLUTION,
+        picture=f"{_CODE}_pictures:cosines",
         verdict="refuted",
     ),
     _exact(
@@ -53,6 +54,7 @@ CLAIMS = [
         " which any point f 1 lies, f > 0",
         source="Gamba et al. 2020, section 2.3.1",
         assumption=_ORIENTATION,
+        picture=f"{_CODE}_pictures:cosines",
         verdict="refuted",
     ),
     _exact(
@@ -74,6 +76,7 @@ CLAIMS = [
         " those of a normal law with its variance, 1 / (C H W)",
         source="Gamba et al. 2020, section 3.2",
         assumption=_NORMAL,
+        picture=f"{_CODE}_pictures:densities",
         verdict="refuted",
     ),
     _exact(
@@ -104,6 +107,7 @@ CLAIMS = [
         statement="all F cosines of a layer agree in sign (or, read so, are positive) with probability F / 2^F",
         source="Gamba et al. 2020, appendix A.2",
         assumption=_SYMMETRIC + "; no cosine can be 0",
+        picture=f"{_CODE}_pictures:alignment",
         verdict="refuted",
     ),
     _exact(

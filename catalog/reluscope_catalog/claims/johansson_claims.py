@@ -79,6 +79,7 @@ CLAIMS = [
         source="Johansson 2022, equation 2.8",
         assumption="one hidden layer, W_2 (n_c, n_1) and W_1 (n_1, n_0) as in section 1.1.1; n_c = n_1, so that row k"
         " of W_2 exists; i = 1 ... n_0 and j = 1 ... n_c, as equation 2.12 counts",
+        picture=f"{_CODE}_pictures:perturbation_norm",
         verdict="refuted",
     ),
     _exact(
@@ -99,6 +100,7 @@ CLAIMS = [
         statement="if n_0 >= n_1 + ... + n_(n-1), each activation region has an infinite volume",
         source="Johansson 2022, section 2.1.1",
         assumption=_DENSE + "; regions are those of section 1.1.4, active where the output is > 0",
+        picture=f"{_CODE}_pictures:region",
         verdict="refuted",
     ),
     _exact(
@@ -120,6 +122,7 @@ CLAIMS = [
         " dist(x, {y: (W_l f^(l-1)(y) + b_l)_i = 0})",
         source="Johansson 2022, equation 2.1",
         assumption=_DENSE + "; to the empty set, and to the edge of the whole space, the distance is infinite",
+        picture=f"{_CODE}_pictures:region",
         verdict="refuted",
     ),
     _exact(
@@ -151,6 +154,7 @@ CLAIMS = [
         " ||W_R||_2",
         source="Johansson 2022, figure 3.6 and section 3.5",
         assumption=_DENSE + "; v_0 is not zero",
+        picture=f"{_CODE}_pictures:iteration",
         verdict="refuted",
     ),
     _exact(

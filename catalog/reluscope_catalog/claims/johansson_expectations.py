@@ -48,11 +48,8 @@ def widths() -> Cases:
 
 def expected_perturbation(inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]) -> bool:
     """Return whether the mean is at most C^2 n_c / n_1 for the region of 0 and the one beyond its nearest wall."""
-    first, second = _outcomes(inputs, outputs, inward, outward, len(biases))
-    nearest = np.argmin(np.square(biases) / np.sum(first**2, axis=2), axis=1)
-    active = np.broadcast_to(np.array(biases) > 0, first.shape[:2])
-    mean, rounding = _mean_difference(first, second, active, nearest)
-    return mean <= inputs * outputs * _variance(inward) * _variance(outward) + rounding
+    mean, rounding = nearest_difference(inputs, outputs, inward, outward, biases)
+    return mean <= printed(inputs, outputs, inward, outward) + rounding
 
 
 def expected_perturbation_fixed(
@@ -65,8 +62,8 @@ def expected_perturbation_fixed(
     active = np.array(biases) * np.sum(row**2, axis=1)[:, None] > biases[unit] * inner
     chosen = np.full(len(first), unit)
     mean, rounding = _mean_difference(first, second, active, chosen)
-    printed = inputs * outputs * _variance(inward) * _variance(outward)
-    return _mean_square(first, second, chosen) == printed and mean <= printed + rounding
+    claimed = printed(inputs, outputs, inward, outward)
+    return _mean_square(first, second, chosen) == claimed and mean <= claimed + rounding
 
 
 def expected_perturbation_chosen(
@@ -74,12 +71,9 @@ def expected_perturbation_chosen(
 ) -> bool:
     """Return whether it is at most C n_c / n_1 E[|w_k|^2], k of the nearest wall, and that is the mean of the bound."""
     first, second = _outcomes(inputs, outputs, inward, outward, len(biases))
-    nearest = np.argmin(np.square(biases) / np.sum(first**2, axis=2), axis=1)
-    active = np.broadcast_to(np.array(biases) > 0, first.shape[:2])
-    mean, rounding = _mean_difference(first, second, active, nearest)
-    row = _mean_square_of_nearest(inputs, inward, biases)
-    bound = outputs * _variance(outward) * row
-    return _mean_square(first, second, nearest) == bound and mean <= bound + rounding
+    mean, rounding = nearest_difference(inputs, outputs, inward, outward, biases)
+    bound = outputs * _variance(outward) * _mean_square_of_nearest(inputs, inward, biases)
+    return _mean_square(first, second, _nearest(first, biases)) == bound and mean <= bound + rounding
 
 
 def expected_perturbation_nearest(generator: np.random.Generator, size: int, hidden: int) -> Floats:
@@ -108,6 +102,41 @@ def expected_perturbation_nearest_norm(generator: np.random.Generator, size: int
 def expected_perturbation_nearest_norm_value(hidden: int) -> float:
     """Return C n_c / n_1 (1 / 2 - 2^-n_1 / (n_1 + 2))."""
     return _C / hidden * (1 / 2 - 0.5**hidden / (hidden + 2))
+
+
+def nearest_difference(
+    inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]
+) -> tuple[Fraction, Fraction]:
+    """Compute the mean of the squared differences between the region of 0 and the one beyond its nearest wall.
+
+    Args:
+        inputs: n_0.
+        outputs: n_c.
+        inward: Magnitudes of the weights of the first layer.
+        outward: Those of the second.
+        biases: One for each hidden unit.
+
+    Returns:
+        The mean, and what it may be off by.
+    """
+    first, second = _outcomes(inputs, outputs, inward, outward, len(biases))
+    active = np.broadcast_to(np.array(biases) > 0, first.shape[:2])
+    return _mean_difference(first, second, active, _nearest(first, biases))
+
+
+def printed(inputs: int, outputs: int, inward: list[int], outward: list[int]) -> Fraction:
+    """Return C^2 n_c / n_1.
+
+    Args:
+        inputs: n_0.
+        outputs: n_c.
+        inward: Magnitudes of the weights of the first layer, whose variance is C / n_0.
+        outward: Those of the second, whose variance is C / n_1.
+
+    Returns:
+        The bound.
+    """
+    return inputs * outputs * _variance(inward) * _variance(outward)
 
 
 def squares(hidden: int) -> tuple[float, float]:
@@ -141,6 +170,12 @@ def _outcomes(
     left = np.repeat(np.array(first, dtype=np.int64), len(second), axis=0)
     right = np.tile(np.array(second, dtype=np.int64), (len(first), 1))
     return left.reshape(-1, hidden, inputs), right.reshape(-1, outputs, hidden)
+
+
+# the unit whose wall is nearest to 0, for each outcome
+def _nearest(first: Integers, biases: list[int]) -> Integers:
+    found: Integers = np.argmin(np.square(biases) / np.sum(first**2, axis=2), axis=1)
+    return found
 
 
 def _signed(magnitudes: list[int]) -> list[int]:

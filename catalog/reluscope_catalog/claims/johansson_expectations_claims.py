@@ -52,6 +52,7 @@ CLAIMS = [
         " singular values of W_R and W_R' in adjacent regions R and R': that of a point, and the one met first from it",
         source="Johansson 2022, equations 2.9 to 2.13; which regions: appendix A.2.3",
         assumption=_FINITE + "; the point 0",
+        picture=f"{_CODE}_pictures:expected_perturbation",
         verdict="refuted",
     ),
     _exact(
@@ -84,6 +85,7 @@ CLAIMS = [
         statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, for the region of a point and"
         " the adjacent one that is met first",
         source="Johansson 2022, equation 2.13 as used for figure 2.3 (left), appendix A.2.3",
+        picture=f"{_CODE}_pictures:expected_perturbation_nearest",
         verdict="refuted",
     ),
     _mean(
@@ -103,6 +105,7 @@ CLAIMS = [
         statement="(s_1 - s_N)^2 <= sum over j = 1 ... N - 1 of 2 (s_j - s_(j+1))^2",
         source="Johansson 2022, equation 2.15",
         assumption=_SLOPES,
+        picture=f"{_CODE}_pictures:pieces",
         verdict="refuted",
     ),
     _exact(
@@ -123,6 +126,7 @@ CLAIMS = [
         statement="E[(s - s')^2] <= 2 C^2 - 2 C^2 / n_1 for the slopes s and s' at two points at distance 1",
         source="Johansson 2022, equation 2.18",
         assumption=_SCALAR,
+        picture=f"{_CODE}_pictures:interval",
         verdict="refuted",
     ),
     _exact(
@@ -146,6 +150,7 @@ CLAIMS = [
         " different regions",
         source="Johansson 2022, equation 2.18 as used for figure 2.3 (right), appendix A.2.3",
         assumption=_SCALAR,
+        picture=f"{_CODE}_pictures:interval",
         verdict="refuted",
     ),
     _exact(
