@@ -31,17 +31,7 @@ def tables() -> dict[str, dict[str, list[Any]]]:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
-            found[path.stem] = getattr(module, "MUTANTS", {}) | older(module)
-    return found
-
-
-def older(module: Any) -> dict[str, list[Any]]:  # until all modules have the one table
-    found: dict[str, list[Any]] = {}
-    for name, mutants in getattr(module, "VALUES", {}).items():
-        found[name] = [{"value": mutant} for mutant in mutants]
-    for name, part, function, changed in getattr(module, "PARTS", []):
-        found.setdefault(name, list(getattr(module, "MUTANTS", {}).get(name, [])))
-        found[name].append({f"{part.__name__}:{function}": changed})
+            found[path.stem] = getattr(module, "MUTANTS", {})
     return found
 
 
