@@ -184,9 +184,11 @@ def arctan_law_of_moments(
     return predicted_distance(1.0, step, units, rate, squared_norm=inputs, bias_std=bias, step_bias_std=step_bias)
 
 
-def _rates(far: Callable[[Fraction], bool]) -> SearchStrategy[str]:
-    changing = [rate for rate in _RATES if far(rate)]
-    return st.sampled_from([*(changing or _RATES) * 7, *_RATES]).map(str)
+@st.composite
+def _rates(draw: Any, far: Callable[[Fraction], bool]) -> str:
+    rate, any_will_do = draw(st.sampled_from(_RATES)), draw(st.integers(0, 7)) == 7
+    others = () if any_will_do or far(rate) else _RATES[:6]
+    return str(next((other for other in others if far(other)), rate))
 
 
 def _row(most: int, size: int) -> SearchStrategy[list[int]]:

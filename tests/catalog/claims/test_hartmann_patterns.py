@@ -90,9 +90,10 @@ def no_bias_at_all(layers: Any, one: int, other: int) -> bool:
     return claims.constant_bias_count(layers, one, 0)
 
 
-def over_the_units_alone(units: int, counts: list[int]) -> bool:
-    shares = [Fraction(c, sum(counts)) for c in counts if c]
-    return -sum(float(p) * math.log2(p) for p in shares) >= 0.99 * min(units, math.log2(len(shares)))
+def over_one_sample_less(units: int, counts: list[int]) -> bool:
+    number = sum(counts)
+    power = Fraction(number**number, math.prod(c**c for c in counts))
+    return bool(power <= min(2**units, number - 1) ** number)
 
 
 def over_one_bit_less(units: int, counts: list[int]) -> bool:
@@ -134,7 +135,7 @@ MUTANTS: dict[str, list[Any]] = {
     "nonconvex_segment_falling": [one_lower],
     "bias_positive_scaling_invariance": [negative_factor, shifted_biases],
     "constant_bias_count": [no_bias_at_all],
-    "entropy_of_shares": [over_one_bit_less, over_the_units_alone],
+    "entropy_of_shares": [over_one_bit_less, over_one_sample_less],
     "jaccard_similarity": [below_one, one_for_the_same_patterns, not_symmetric],
     "jaccard_metric": [metric_of_similarity, metric_over_the_sums],
 }
