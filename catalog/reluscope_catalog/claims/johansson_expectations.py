@@ -30,7 +30,7 @@ _MOST = 6
 
 def laws() -> Cases:
     """Return sizes, magnitudes of the weights of both layers, and biases of which no two ratios are equally far."""
-    sizes = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 2)).filter(
+    sizes = st.tuples(st.sampled_from([2, 3, 1]), st.integers(1, 2), st.integers(1, 2)).filter(
         lambda found: found[0] * (found[1] + found[2]) <= _MOST
     )
     return sizes.flatmap(lambda found: _laws(*found))
@@ -145,7 +145,8 @@ def squares(hidden: int) -> tuple[float, float]:
 
 
 def _laws(hidden: int, inputs: int, outputs: int) -> Cases:
-    magnitudes = st.lists(st.integers(1, 3), min_size=1, max_size=2)
+    magnitudes = st.lists(st.integers(1, 3), min_size=1, max_size=2, unique=True)
+    pairs = st.lists(st.integers(1, 3), min_size=2, max_size=2, unique=True)
     # of magnitudes up to 3, no two walls are equally far: 5 |w| is never 7 |w'|
     order = st.permutations([5, 7, 11]).map(lambda found: found[:hidden])
     signs = st.lists(st.sampled_from([-1, 1]), min_size=hidden, max_size=hidden)
@@ -154,7 +155,7 @@ def _laws(hidden: int, inputs: int, outputs: int) -> Cases:
         {
             "inputs": st.just(inputs),
             "outputs": st.just(outputs),
-            "inward": magnitudes,
+            "inward": st.one_of(pairs, magnitudes),
             "outward": magnitudes,
             "biases": biases,
         }

@@ -46,8 +46,13 @@ def small_networks() -> Cases:
     return widths.flatmap(lambda found: _points([found[0], *found[1]]))
 
 
+def small_networks_with_weights() -> Cases:
+    """Return the same where no unit has weights that are all 0."""
+    return small_networks().filter(lambda case: all(any(row) for layer in case["hidden"] for row in layer["weight"]))
+
+
 def small_networks_without_constants() -> Cases:
-    """Return the same where no unit is 0 all over the region."""
+    """Return networks where no unit is 0 all over the region."""
     return small_networks().filter(
         lambda case: all(any(gradient) or offset for (gradient, offset), _ in exact.walls(case["hidden"], case["x"]))
     )
