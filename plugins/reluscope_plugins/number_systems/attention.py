@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,21 @@ from reluscope.quantization import quantized_layers
 from reluscope.weight_draws import HeldCounts
 from reluscope_plugins.number_systems.checks import whole_number
 from reluscope_plugins.number_systems.cost import kept_weights, output_positions
-from reluscope_plugins.number_systems.last_pooling import LastPooling, Poolings, pixel_entropy, pixel_logits
-from reluscope_plugins.number_systems.pixel_masks import above_mean, carried, enlarged, shuffled, widened
+from reluscope_plugins.number_systems.last_pooling import (
+    LastPooling,
+    Poolings,
+    pixel_decision,
+    pixel_entropy,
+    pixel_logits,
+)
+from reluscope_plugins.number_systems.pixel_masks import above, carried, enlarged, shuffled, widened
 from reluscope_plugins.number_systems.receptive_fields import ReceptiveFields, channel_dim, receptive_fields
 from reluscope_plugins.number_systems.sampled_operations import CallCost, sampled_operations
 
-SELECT = ("entropy", "random")
+SCORE = ("decision", "entropy")
+SELECT = ("highest", "random")
 CARRY = ("receptive", "scaled")
+THRESHOLDS = ("image", "batch")
 MANY = 2**31 - 1
 
 
@@ -35,7 +44,7 @@ class Attention:
     Attributes:
         logits: `(sample, class)`, of the second pass.
         first_logits: `(sample, class)`, of the first.
-        entropy: Of the class at each pixel of the last feature map in the first pass, `(sample, y, x)`, in nats.
+        score: Of each pixel of the last feature map in the first pass, `(sample, y, x)`.
         mask: Which of these pixels are refined, `(sample, y, x)`.
         layer_masks: Name of a layer to one boolean tensor for each of its calls: which positions are refined, in the
             shape of the output with 1 in place of the channels. Layers behind the last pooling are missing.
@@ -45,7 +54,7 @@ class Attention:
 
     logits: Tensor
     first_logits: Tensor
-    entropy: Tensor
+    score: Tensor
     mask: Tensor
     layer_masks: Mapping[str, tuple[Tensor, ...]]
     image_mask: Tensor
@@ -58,7 +67,9 @@ def attend(
     *,
     base_samples: int,
     refined_samples: int,
-    select: Literal["entropy", "random"] = "entropy",
+    score: Literal["decision", "entropy"] = "decision",
+    select: Literal["highest", "random"] = "highest",
+    threshold: float | Literal["image", "batch"] = "batch",
     margin: int = 0,
     carry: Literal["receptive", "scaled"] = "receptive",
     fields: ReceptiveFields | None = None,
@@ -66,8 +77,8 @@ def attend(
 ) -> Attention:
     r"""Run a quantised network roughly, then more precisely where it is uncertain.
 
-    The first pass takes `base_samples` draws of each weight. Pixels of the last feature map whose class entropy is
-    above the image's mean are refined: $h_{xy} > \text{mean}_{xy} h_{xy}$. The second pass adds draws up to
+    The first pass takes `base_samples` draws of each weight. Pixels of the last feature map whose score is above a
+    threshold are refined. The second pass adds draws up to
     `refined_samples` and multiplies with the mean of all, at the positions of each layer that those pixels call for;
     at all others the layer's output of the first pass stays. What comes behind the last pooling is refined wholly.
 
@@ -82,7 +93,12 @@ def attend(
         x: Images, `(sample, channel, y, x)`.
         base_samples: Draws of the first pass.
         refined_samples: Draws where it is refined, the first ones included.
-        select: `"entropy"`, or `"random"`: in each image as many pixels, anywhere.
+        score: `"decision"`: how far a pixel tells the image's two likeliest classes apart, times the entropy of the
+            image's classes; or `"entropy"`: of the classes at the pixel, as the source (eq. 4.12).
+        select: `"highest"`: pixels above the threshold; or `"random"`: as many, anywhere: in each image, where each has
+            a threshold of its own, else in the batch.
+        threshold: Of the score: a number; `"batch"`: the mean over all pixels of `x`, so that the images that the
+            network is uncertain of are refined most; `"image"`: for each image the mean over its own pixels.
         margin: By how many pixels of the last feature map the mask is widened in all directions.
         carry: How the mask is carried to the layers: `"receptive"` or `"scaled"`.
         fields: What `receptive_fields(model, x)` returned, for many batches; None finds it here.
@@ -108,19 +124,23 @@ def attend(
     whole_number("base_samples", base_samples, 1, MANY)
     whole_number("refined_samples", refined_samples, base_samples + 1, MANY)
     whole_number("margin", margin, 0, MANY)
-    for what, value, known in (("select", select, SELECT), ("carry", carry, CARRY)):
+    for what, value, known in (("score", score, SCORE), ("select", select, SELECT), ("carry", carry, CARRY)):
         if value not in known:
             raise QuantizationError(f"{what}: got {value!r}, expected {' or '.join(map(repr, known))}")
     layers: dict[str, Any] = dict(quantized_layers(model))
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool) and math.isfinite(threshold)
+    if not number and threshold not in THRESHOLDS:
+        raise QuantizationError(f"threshold: got {threshold!r}, expected 'image', 'batch' or a finite number")
     generator = torch.Generator().manual_seed(seed)
     chance = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
     with preserved(model, training=False), torch.no_grad(), _drawing(layers, generator):
         rs.set_samples_(model, base_samples)
         calls, first_logits, pooling = _first_pass(model, layers, x)
-        entropy = pixel_entropy(pixel_logits(model, x, pooling))
-        mask = widened(above_mean(entropy), margin)
+        of_pixels = pixel_logits(model, x, pooling)
+        scores = pixel_entropy(of_pixels) if score == "entropy" else pixel_decision(of_pixels, first_logits)
+        mask = widened(above(scores, threshold), margin)
         if select == "random":
-            mask = shuffled(mask, chance)
+            mask = shuffled(mask if threshold == "image" else mask[None], chance).reshape(mask.shape)
         if carry == "receptive":
             image_mask = _carry(mask, calls, fields or receptive_fields(model, x), x)
         else:
@@ -140,7 +160,7 @@ def attend(
     ]
     pixels = mask[0].numel()
     counted = sampled_operations(costs, base_samples=base_samples, refined_samples=refined_samples, pixels=pixels)
-    return Attention(logits, first_logits, entropy, mask, masks, image_mask, counted)
+    return Attention(logits, first_logits, scores, mask, masks, image_mask, counted)
 
 
 @dataclass

@@ -207,3 +207,28 @@ def pixel_entropy(logits: Tensor) -> Tensor:
     """
     logs = torch.log_softmax(logits, dim=-1)
     return -(logs.exp() * logs).sum(-1)
+
+
+def pixel_decision(logits: Tensor, of_images: Tensor) -> Tensor:
+    r"""Find how much each pixel has to say where the class of its image is uncertain.
+
+    $d_{xy} = h \, |a_{xyc} - a_{xyj}|$ with the two likeliest classes $c$, $j$ of the image and the entropy $h$ of its
+    classes. A pixel that is itself uncertain (high $h_{xy}$) adds little to the mean that decides; one that says much,
+    in an image of which the network is certain, changes nothing.
+
+    Args:
+        logits: $a$, `(sample, y, x, class)`.
+        of_images: Class logits of the images, `(sample, class)`.
+
+    Returns:
+        `(sample, y, x)`; zero where there is one class.
+
+    Example:
+        >>> logits = torch.tensor([[[[3.0, 1.0, 0.0], [0.0, 0.0, 5.0]]]])
+        >>> of_images = logits.mean((1, 2))
+        >>> of_images, (pixel_decision(logits, of_images) / pixel_entropy(of_images)).tolist()
+        (tensor([[1.5000, 0.5000, 2.5000]]), [[[3.0, 5.0]]])
+    """
+    likeliest = of_images.topk(min(2, of_images.shape[-1]), dim=-1).indices
+    pairs = logits.gather(-1, likeliest[:, None, None].expand(*logits.shape[:3], -1))
+    return pixel_entropy(of_images)[:, None, None] * (pairs[..., 0] - pairs[..., -1]).abs()

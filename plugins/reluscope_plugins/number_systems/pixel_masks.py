@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def above_mean(values: Tensor) -> Tensor:
-    """Choose the pixels of an image that are above its mean.
+def above(values: Tensor, threshold: float | Literal["image", "batch"]) -> Tensor:
+    """Choose the pixels whose value is above a threshold.
 
     Args:
         values: `(sample, y, x)`.
+        threshold: A number; `"batch"`: the mean of all pixels; `"image"`: for each image the mean of its own.
 
     Returns:
-        Boolean, `(sample, y, x)`; nothing of an image whose pixels are all equal.
+        Boolean, `(sample, y, x)`; nothing where all pixels are equal and their mean is the threshold.
 
     References:
         Hartmann 2025, section 4.2.5.
 
     Example:
-        >>> above_mean(torch.tensor([[[1.0, 2.0, 6.0]]]))
-        tensor([[[False, False,  True]]])
+        >>> values = torch.tensor([[[1.0, 2.0, 6.0]], [[0.0, 1.0, 2.0]]])
+        >>> above(values, "image").int().tolist()
+        [[[0, 0, 1]], [[0, 0, 1]]]
+        >>> above(values, "batch").int().tolist()
+        [[[0, 0, 1]], [[0, 0, 0]]]
     """
     wide = values.double()
-    return wide > wide.mean((1, 2), keepdim=True)
+    if threshold == "image":
+        return wide > wide.mean((1, 2), keepdim=True)
+    return wide > (wide.mean() if threshold == "batch" else threshold)
 
 
 def widened(mask: Tensor, margin: int) -> Tensor:

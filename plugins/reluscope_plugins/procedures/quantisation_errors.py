@@ -97,6 +97,8 @@ def quantisation_errors(
             x,
             base_samples=base_samples,
             refined_samples=samples,
+            score="entropy",
+            threshold="image",
             margin=pixels,
             carry="scaled",
             seed=context.seed(_ATTENTION),

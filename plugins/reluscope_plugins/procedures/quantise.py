@@ -38,7 +38,9 @@ class Attention(pydantic.BaseModel):
     Attributes:
         base_samples: Draws of the first pass.
         refined_samples: Draws where it is refined, the first ones included.
-        select: `"entropy"`, or `"random"`.
+        score: `"decision"` or `"entropy"`.
+        select: `"highest"` or `"random"`.
+        threshold: `"image"`, `"batch"` or a number.
         margin: Pixels of the last feature map around those that are selected.
         carry: `"receptive"` or `"scaled"`.
     """
@@ -47,7 +49,9 @@ class Attention(pydantic.BaseModel):
 
     base_samples: Positive
     refined_samples: Positive
-    select: Literal["entropy", "random"] = "entropy"
+    score: Literal["decision", "entropy"] = "decision"
+    select: Literal["highest", "random"] = "highest"
+    threshold: float | Literal["image", "batch"] = "batch"
     margin: Natural = 0
     carry: Literal["receptive", "scaled"] = "receptive"
 
@@ -89,8 +93,8 @@ def quantise(
         fold_batchnorm: Whether batch norms are folded into the layers before them.
         draws: `"pass"`: one draw of each weight and batch; `"product"`: for every multiplication.
         prune: Share of the weights, those nearest to zero, that are taken as zero.
-        attention: A table with `base_samples` and `refined_samples`, further `select`, `margin` and `carry`, as for
-            `reluscope_plugins.number_systems.attention.attend`.
+        attention: A table with `base_samples` and `refined_samples`, further `score`, `select`, `threshold`, `margin`
+            and `carry`, as for `reluscope_plugins.number_systems.attention.attend`.
         weights: File of trained weights, relative to the folder of the data.
         epochs: How often each training sample is seen before; 0 does not train.
         trained_samples: Draws of each weight while it trains; 0 trains in floating point.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, ClassVar
 
 import pytest
@@ -82,24 +83,43 @@ def at_precision(model: Any, samples: int) -> Any:
     return other
 
 
-@pytest.mark.parametrize(("select", "margin"), [("entropy", 0), ("entropy", 1), ("random", 0)])
-def test_refined_pixels_are_those_of_the_precise_network(select: Any, margin: int) -> None:
+@pytest.mark.parametrize("threshold", ["image", "batch", "number"])
+@pytest.mark.parametrize(
+    ("score", "select", "margin"),
+    [("entropy", "highest", 0), ("entropy", "random", 0), ("decision", "highest", 1), ("decision", "random", 0)],
+)
+def test_refined_pixels_are_those_of_the_precise_network(score: Any, select: Any, margin: int, threshold: Any) -> None:
     model = trained_looking()
     x = torch.randn(5, 2, 21, 18, dtype=torch.float64)
     rough, fine = at_precision(model, 2), at_precision(model, 32)
+    with torch.no_grad():
+        pixels, whole = rough.head(rough.features(x).permute(0, 2, 3, 1)), rough(x)
+    scores = torch.zeros(pixels.shape[:3], dtype=x.dtype)
+    for sample, row, column in torch.ones(scores.shape).nonzero().tolist():
+        pixel = pixels[sample, row, column]
+        chances = torch.softmax(pixel if score == "entropy" else whole[sample], 0)
+        scores[sample, row, column] = -sum(chance * chance.log() for chance in chances)
+        if score == "decision":
+            first, second = whole[sample].argsort(descending=True)[:2]
+            scores[sample, row, column] *= (pixel[first] - pixel[second]).abs()
+    if threshold == "image":
+        mask = torch.stack([one > one.mean() for one in scores])
+    else:
+        threshold = threshold if threshold == "batch" else float(scores.median()) + 1e-9
+        mask = scores > (scores.mean() if threshold == "batch" else threshold)
     rs.quantize_(model, Blurred(), activations=None)
-    found = attend(model, x, base_samples=2, refined_samples=32, select=select, margin=margin)
+    found = attend(
+        model, x, base_samples=2, refined_samples=32, score=score, select=select, threshold=threshold, margin=margin
+    )
     with torch.no_grad():
         assert torch.allclose(found.first_logits, rough(x), rtol=0, atol=1e-12)
-        logs = torch.log_softmax(rough.head(rough.features(x).permute(0, 2, 3, 1)), -1)
-        entropy = -(logs.exp() * logs).sum(-1)
-        assert torch.allclose(found.entropy, entropy, rtol=0, atol=1e-12)
-        mask = entropy > entropy.mean((1, 2), keepdim=True)
+        assert torch.allclose(found.score, scores, rtol=0, atol=1e-12)
         if margin:
             mask = F.max_pool2d(mask.double(), 3, 1, 1) > 0
         if select == "random":
             assert not torch.equal(found.mask, mask)
-            assert torch.equal(found.mask.sum((1, 2)), mask.sum((1, 2)))
+            dims = (1, 2) if threshold == "image" else (0, 1, 2)
+            assert torch.equal(found.mask.sum(dims), mask.sum(dims))
         else:
             assert torch.equal(found.mask, mask)
         # Windows of 3 x 3 at stride 1, then at stride 2, followed back.
@@ -184,7 +204,7 @@ def test_the_model_is_left_as_found_and_the_seed_says_all(draws: Any) -> None:
     other = attend(model, x, base_samples=2, refined_samples=32, seed=5)
     assert torch.equal(first.logits, again.logits)
     assert torch.equal(first.first_logits, chance.first_logits)
-    assert torch.equal(first.entropy, chance.entropy)
+    assert torch.equal(first.score, chance.score)
     assert not torch.equal(first.first_logits, other.first_logits)
     # Where all is refined, it does not matter how it was chosen.
     whole = attend(model, x, base_samples=2, refined_samples=32, margin=9, seed=4)
@@ -247,5 +267,8 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(RecipeError, match="refined_samples: got 2, expected an integer from 3"):
         attend(model, x, base_samples=2, refined_samples=2)
     best: Any = "best"
-    with pytest.raises(QuantizationError, match="select: got 'best', expected 'entropy' or 'random'"):
+    with pytest.raises(QuantizationError, match="select: got 'best', expected 'highest' or 'random'"):
         attend(model, x, base_samples=2, refined_samples=8, select=best)
+    for threshold in (best, math.nan, True):
+        with pytest.raises(QuantizationError, match=r"threshold: got .*, expected 'image', 'batch' or a finite number"):
+            attend(model, x, base_samples=2, refined_samples=8, threshold=threshold)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reluscope.errors import ObservationError
 from reluscope_plugins.number_systems.last_pooling import last_pooling, pixel_entropy, pixel_logits
-from reluscope_plugins.number_systems.pixel_masks import above_mean, carried, enlarged, shuffled, widened
+from reluscope_plugins.number_systems.pixel_masks import above, carried, enlarged, shuffled, widened
 
 
 @st.composite
@@ -141,7 +141,10 @@ def test_enlarged_is_where_pixels_overlap(mask: Tensor, height: int, width: int)
         assert bool(found[sample, row, column]) == expected
 
 
-def test_above_mean_is_each_images_own_and_strict() -> None:
+def test_above_is_strict_and_of_each_image_or_of_all() -> None:
     values = torch.tensor([[[1.0, 2.0], [3.0, 6.0]], [[0.1, 0.1], [0.1, 0.1]], [[-9.0, -1.0], [-1.0, -1.0]]])
-    found = above_mean(values)
-    assert found.tolist() == [[[False, False], [False, True]], [[False] * 2] * 2, [[False, True], [True, True]]]
+    own = [[[False, False], [False, True]], [[False] * 2] * 2, [[False, True], [True, True]]]
+    assert above(values, "image").tolist() == own
+    # The mean of all is 0.4 / 12.
+    assert above(values, "batch").tolist() == [[[True] * 2] * 2, [[True] * 2] * 2, [[False] * 2] * 2]
+    assert above(values, 2.0).tolist() == [[[False, False], [True, True]], [[False] * 2] * 2, [[False] * 2] * 2]
