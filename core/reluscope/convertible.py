@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,7 +13,13 @@ from torch.nn.utils import parametrize
 
 from reluscope.errors import NotFiniteError, QuantizationError
 from reluscope.finite import total, trouble
+from reluscope.kernels import Array
 from reluscope.quantized_layers import LAYERS, torch_layer
+
+_DIGIT = 16
+"""Bits of a magnitude that are found in one go."""
+_PART = 1 << 18
+"""Weights that are looked at in one go."""
 
 
 def refusals(model: nn.Module, filter: Callable[[str, nn.Module], bool] | None) -> dict[str, str]:
@@ -115,10 +121,26 @@ def magnitude_below(layers: Mapping[str, nn.Module], share: float) -> float:
     if not kept:
         return -1.0
     wide = any(weight.dtype == torch.float64 for weight in weights.values())
-    magnitudes = np.empty(sum(weight.numel() for weight in weights.values()), np.float64 if wide else np.float32)
-    place = 0
-    for weight in weights.values():
-        magnitudes[place : place + weight.numel()] = weight.detach().abs().flatten().to("cpu", torch.float64).numpy()
-        place += weight.numel()
-    magnitudes.partition(kept - 1)
-    return float(magnitudes[kept - 1])
+    kind, bits = (torch.float64, 64) if wide else (torch.float32, 32)
+    # Magnitudes are ordered as their bits: found from the highest digits down, without a second copy of the weights.
+    below, found, left = kept - 1, 0, bits
+    while left:
+        left -= _DIGIT
+        counts = np.zeros(1 << _DIGIT, np.int64)
+        for codes in _magnitudes(weights.values(), kind):
+            here = codes if left + _DIGIT == bits else codes[codes >> (left + _DIGIT) == found]
+            counts += np.bincount((here >> left) & ((1 << _DIGIT) - 1), minlength=len(counts))
+        upto = np.cumsum(counts)
+        digit = int(np.searchsorted(upto, below, side="right"))
+        below -= int(upto[digit] - counts[digit])
+        found = found << _DIGIT | digit
+    return float(np.array([found], np.int64 if wide else np.int32).view(np.float64 if wide else np.float32)[0])
+
+
+def _magnitudes(weights: Iterable[torch.Tensor], kind: torch.dtype) -> Iterator[Array]:
+    # Of one part after the other: the bits of the magnitudes, which have no sign.
+    for weight in weights:
+        flat = weight.detach().flatten()
+        for first in range(0, len(flat), _PART):
+            magnitude = flat[first : first + _PART].abs().to("cpu", kind)
+            yield magnitude.view(torch.int64 if kind == torch.float64 else torch.int32).numpy()

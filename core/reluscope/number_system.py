@@ -19,7 +19,8 @@ class System(Protocol):
     weight, and in its dtype or, for half precision, in float32.
 
     One for activations may have `encode_into(weight, out)` too, which writes the represented numbers into a tensor that
-    is there; and its codes the attribute `saturated`: how many numbers lay beyond what it represents.
+    is there; and its codes the attribute `saturated`: how many numbers lay beyond what it represents. One whose codes
+    depend on the dtype may have `bits_of(dtype)`, and one with a limit `most_samples`.
     """
 
     @property

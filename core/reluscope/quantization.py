@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -12,8 +11,9 @@ from torch import nn
 
 from reluscope.batchnorm_folding import foldable_norms
 from reluscope.convertible import check_finite_weights, magnitude_below, refusals
-from reluscope.errors import QuantizationError, UnknownNameError, nearest
+from reluscope.errors import QuantizationError
 from reluscope.lab import Lab
+from reluscope.quantization_arguments import Samples, check_limit, check_numbers, resolved_samples
 from reluscope.quantization_report import conversion_report
 from reluscope.quantized_layers import LAYERS, NORMS, PLAIN, Quantized, torch_layer
 from reluscope.weight_draws import DRAWS, Arithmetic, LayerWeights
@@ -21,7 +21,6 @@ from reluscope.weight_draws import DRAWS, Arithmetic, LayerWeights
 EXACT_PRODUCTS = 1 << 20
 """Multiplications of one call of a layer up to which `draws="product"` draws a weight for each."""
 
-Samples = int | Mapping[str, int]
 System = str | Mapping[str, Any] | Any
 
 
@@ -57,7 +56,8 @@ def quantize_(
         draws: `"pass"`: one draw of each weight and call of the layer. `"product"`: independent draws for every
             multiplication. `"held"`: one draw that is kept, and refined by `refine_`.
         prune: Share of all weights of the converted layers, those nearest to zero, that are taken as zero; equal ones
-            share their fate. The parameters are not changed.
+            share their fate. The parameters are not changed. The magnitude up to which is found once, here: of weights
+            that are trained afterwards it may be another share.
         exact_products: For `"product"`: multiplications of a call up to which all weights are drawn; beyond, outputs
             are drawn from the normal distribution of the same mean and variance.
         seed: Of all draws; the same seed gives the same bits.
@@ -65,7 +65,9 @@ def quantize_(
 
     Returns:
         What was done to each module with parameters: `weights(layer)`, `weight_bits(layer)`, `samples(layer)`,
-        `folded(layer)` and the coordinate `skipped(layer)`: why it was not converted, empty where it was.
+        `folded(layer)` and the coordinate `skipped(layer)`: why it was not converted, empty where it was; and
+        `additions(layer)`, `shifts(layer)`, `random_bits(layer)`, `multiply_adds(layer)` of one product, zero where it
+        was not. What a pass costs is counted by `reluscope_plugins.number_systems.cost.operation_cost`.
 
     Raises:
         QuantizationError: If the model is quantised already, has no layer to convert, or an argument does not fit.
@@ -84,8 +86,7 @@ def quantize_(
     _check_plain(model)
     if draws not in DRAWS:
         raise QuantizationError(f"draws: got {draws!r}, expected one of {', '.join(map(repr, DRAWS))}")
-    if not isinstance(prune, int | float) or not 0.0 <= prune < 1.0:
-        raise QuantizationError(f"prune: got {prune!r}, expected a share from 0 to below 1, such as 0.25")
+    check_numbers(prune, exact_products, seed, fold_batchnorm)
     of_weights = _built(system, lab)
     of_activations = None if activations is None else _built(activations, lab)
     if draws == "held" and of_weights.stochastic and not hasattr(of_weights, "counts"):
@@ -102,7 +103,8 @@ def quantize_(
             f"{type(model).__name__} has no layer to convert, expected at least one linear or convolution layer "
             f"({reasons or 'it has no parameters'})"
         )
-    numbers = _resolved(samples, layers, skipped)
+    numbers = resolved_samples(samples, layers, skipped)
+    check_limit(of_weights, numbers)
     folds, refused = foldable_norms(model) if fold_batchnorm else ({}, {})
     folds = {layer: norm for layer, norm in folds.items() if layer in layers}
     skipped |= {name: f"not folded: {why}" for name, why in refused.items() if name in skipped}
@@ -171,8 +173,7 @@ def set_samples_(model: nn.Module, samples: Samples) -> None:
         >>> set_samples_(model, 64)
     """
     layers = quantized_layers(model)
-    for name, number in _resolved(samples, layers, {}).items():
-        layers[name].quantization.samples = number
+    _set(layers, resolved_samples(samples, layers, {}))
 
 
 def refine_(model: nn.Module, extra_samples: Samples) -> None:
@@ -203,8 +204,8 @@ def refine_(model: nn.Module, extra_samples: Samples) -> None:
             f"refine_: the network draws anew (draws={draws!r}), expected one that keeps its draws; quantise it with "
             "draws='held', or change the number with set_samples_"
         )
-    for name, number in _resolved(extra_samples, layers, {}).items():
-        layers[name].quantization.samples += number
+    extra = resolved_samples(extra_samples, layers, {})
+    _set(layers, {name: layers[name].quantization.samples + number for name, number in extra.items()})
 
 
 def quantized_layers(model: nn.Module) -> dict[str, Quantized]:
@@ -265,28 +266,8 @@ def _built(system: System, lab: Lab | None) -> Any:
     return system
 
 
-def _resolved(samples: Samples, layers: Mapping[str, Any], skipped: Mapping[str, str]) -> dict[str, int]:
-    if not isinstance(samples, Mapping):
-        return dict.fromkeys(layers, _positive(samples, "samples"))
-    for name in samples:
-        if name not in layers and name != "":
-            if skipped.get(name):
-                raise QuantizationError(f"samples: layer {name!r} is not converted: {skipped[name]}; leave it out")
-            raise UnknownNameError(f"samples: unknown layer {name!r}. {nearest(str(name), layers)}")
-    missing = [name for name in layers if name not in samples]
-    if missing and "" not in samples:
-        raise QuantizationError(
-            f"samples: layer {missing[0]!r} has no number, expected one for each converted layer; add it, or the key "
-            "'' for all others"
-        )
-    return {name: _positive(samples.get(name, samples.get("")), f"samples of layer {name!r}") for name in layers}
-
-
-def _positive(value: Any, what: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise QuantizationError(f"{what}: got {value!r}, expected a whole number from 1 on")
-    return number
+def _set(layers: Mapping[str, Quantized], numbers: Mapping[str, int]) -> None:
+    for name, number in numbers.items():
+        check_limit(layers[name].quantization.arithmetic.system, {name: number})
+    for name, number in numbers.items():
+        layers[name].quantization.samples = number

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 
 import reluscope as rs
 from reluscope import schema
-from reluscope.errors import NotFiniteError, QuantizationError, RecipeError, UnknownNameError
+from reluscope.errors import NotFiniteError, QuantizationError, UnknownNameError
 from reluscope.lab import Lab
 from reluscope_plugins import number_systems, patterns
 
@@ -198,32 +198,6 @@ def test_samples_by_layer() -> None:
         with pytest.raises(QuantizationError, match="expected a whole number from 1 on"):
             rs.set_samples_(network, number)
     assert [network[number].quantization.samples for number in (0, 3, 7)] == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        ({"system": "bsp"}, UnknownNameError, "psb"),
-        ({"system": {"name": "psb", "wrong": 1}}, RecipeError, "wrong"),
-        ({"system": {"samples": 1}}, QuantizationError, "with a name"),
-        ({"system": 7}, QuantizationError, "int"),
-        ({"activations": "fixed61"}, UnknownNameError, "fixed16"),
-        ({"draws": "never"}, QuantizationError, "'pass'"),
-        ({"prune": 1.0}, QuantizationError, "below 1"),
-        ({"prune": -0.1}, QuantizationError, "below 1"),
-        ({"filter": "conv"}, QuantizationError, "function"),
-        ({"filter": lambda name, module: False}, QuantizationError, "no layer to convert"),
-        ({"samples": {"1": 3, "": 3}}, QuantizationError, "not converted"),
-        ({"samples": {"0": 3}}, QuantizationError, "no number"),
-    ],
-)
-def test_bad_words_leave_the_network_as_found(arguments, error, words) -> None:
-    network, x = small_network(), images()
-    before = bits(network, x)
-    with pytest.raises(error, match=words):
-        rs.quantize_(network, **{"system": "psb", "lab": LAB, **arguments})
-    assert not any(hasattr(module, "quantization") for module in network.modules())
-    assert bits(network, x) == before
 
 
 def test_what_is_not_finite_is_named() -> None:

@@ -11,6 +11,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import reluscope as rs
+from reluscope.quantization import quantized_layers
+from reluscope.quantization_report import input_saturation
 
 
 def network(**conversion: Any) -> nn.Sequential:
@@ -116,3 +118,23 @@ def test_threads_do_not_share_it() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_saturated_inputs_are_counted() -> None:
+    model, x = network(), batch()
+    with torch.no_grad():
+        model(x)
+        model(x)
+    expected, value = [], x
+    plain = copy.deepcopy(model)
+    rs.restore_(plain)
+    for layer in plain:
+        if hasattr(layer, "weight"):
+            scaled = value * 256
+            expected.append(2 * int(((scaled < -(2**15) - 0.5) | (scaled >= 2**15 - 0.5)).sum()))
+            value = scaled.round().clamp(-(2**15), 2**15 - 1) / 256
+        value = layer(value)
+    found = input_saturation(quantized_layers(model))
+    assert found.saturated.values.tolist() == expected
+    assert expected[0] > 0
+    assert found.inputs.values.tolist() == [2 * 7 * 192, 2 * 7 * 384, 2 * 7 * 72, 2 * 7 * 5]

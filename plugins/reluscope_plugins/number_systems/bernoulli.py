@@ -80,8 +80,18 @@ class Bernoulli(CountedSystem):
         Returns:
             float32 or float64; under- or overflows where the square of the weight does.
         """
-        magnitude = encoded.value.abs()
-        return magnitude * (encoded.scale - magnitude) / samples
+        return self._by_parts(encoded, lambda part: part.abs() * (encoded.scale - part.abs()) / samples)
+
+    def bits_of(self, dtype: torch.dtype) -> int:
+        """Return the bits that one weight takes: its own.
+
+        Args:
+            dtype: Of the weight.
+
+        Returns:
+            Such as 64 in double precision.
+        """
+        return torch.finfo(dtype).bits
 
     def _formula(self, encoded: Shares, counts: torch.Tensor, samples: int) -> torch.Tensor:
         signed = encoded.value.double().sign() * encoded.scale.double()

@@ -12,20 +12,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from reluscope.errors import QuantizationError
 from reluscope.inputs import Arguments, Input
 from reluscope.preserve import preserved
 from reluscope.quantization import quantized_layers
-
-NAMES = {
-    "add": ("additions", "additions"),
-    "shift": ("shifts", "shifts"),
-    "random_bit": ("random_bits", "random bits"),
-    "multiply_add": ("multiply_adds", "multiply-adds"),
-}
-"""Operation of a number system to the variable that counts it, and what that is."""
+from reluscope.quantization_report import OPERATIONS, weight_bits
 
 
-def operation_cost(model: nn.Module, x: Input) -> xr.Dataset:
+def operation_cost(model: nn.Module, x: Input, *, refinement: bool = False) -> xr.Dataset:
     r"""Count what one sample costs a quantised network, and what it costs the same network in floating point.
 
     A layer makes `products` = weights times positions products a sample: output positions of a convolution, input
@@ -41,10 +35,16 @@ def operation_cost(model: nn.Module, x: Input) -> xr.Dataset:
     Args:
         model: A network quantised by `reluscope.quantize_`; left as found, and no weight is drawn.
         x: A batch, as for `reluscope.observe`, to see how often each layer is called, and at how many positions.
+        refinement: Count only the draws that `reluscope.refine_` or `reluscope.set_samples_` added to those that are
+            held, and the next pass makes: what they cost where the products with the former ones are kept. They can be
+            as long as a layer's inputs are the same; behind a layer that is refined they are not.
 
     Returns:
         `float_multiply_adds(layer)`, `additions(layer)`, `shifts(layer)`, `random_bits(layer)`, `multiply_adds(layer)`
         of one sample, `weight_bits(layer)`, `float_weight_bits(layer)` and `zero_share(layer)`.
+
+    Raises:
+        QuantizationError: If the network is not quantised, or its refinement is asked for and it holds no draws.
 
     References:
         Hartmann 2025, eq. 4.9.
@@ -60,22 +60,34 @@ def operation_cost(model: nn.Module, x: Input) -> xr.Dataset:
     layers: dict[str, Any] = dict(quantized_layers(model))
     arguments = Arguments.of(x)
     positions, calls = _positions(model, layers, arguments)
-    columns: dict[str, list[float]] = {variable: [] for variable, _ in NAMES.values()}
+    columns: dict[str, list[float]] = {variable: [] for variable, _ in OPERATIONS.values()}
     columns |= {name: [] for name in ("float_multiply_adds", "float_weight_bits", "weight_bits", "zero_share")}
     for name, layer in layers.items():
         weights = layer.quantization
         system = weights.arithmetic.system
         size, kept = layer.weight.numel(), kept_weights(layer)
-        draws = weights.samples if system.stochastic else 1
-        for operation, (variable, _) in NAMES.items():
+        if refinement and weights.arithmetic.draws != "held":
+            raise QuantizationError(
+                f"refinement: the network draws anew (draws={weights.arithmetic.draws!r}), expected one that keeps its "
+                "draws; quantise it with draws='held', or leave refinement out"
+            )
+        draws = _new_samples(weights) if refinement else weights.samples if system.stochastic else 1
+        for operation, (variable, _) in OPERATIONS.items():
             shared = operation == "random_bit" and weights.arithmetic.draws != "product"
             times = (calls if shared else positions)[name] / arguments.samples
             columns[variable].append(float(system.operations.get(operation, 0)) * draws * kept * times)
         columns["float_multiply_adds"].append(size * positions[name] / arguments.samples)
         columns["float_weight_bits"].append(size * 8 * layer.weight.element_size())
-        columns["weight_bits"].append(size * float(system.bits))
+        columns["weight_bits"].append(size * weight_bits(layer))
         columns["zero_share"].append(1 - kept / size)
     return _labelled(columns, list(layers))
+
+
+def _new_samples(weights: Any) -> int:
+    if not weights.arithmetic.system.stochastic:
+        return 0
+    held = weights.held.samples
+    return int(weights.samples - held if weights.samples >= held else weights.samples)
 
 
 def kept_weights(layer: Any) -> int:
@@ -150,7 +162,7 @@ def in_floating_point(layers: dict[str, Any]) -> Iterator[None]:
 
 
 def _labelled(columns: dict[str, list[float]], layers: list[str]) -> xr.Dataset:
-    names = {variable: f"{text} in the number system" for variable, text in NAMES.values()}
+    names = {variable: f"{text} in the number system" for variable, text in OPERATIONS.values()}
     names |= {
         "float_multiply_adds": "multiply-adds in floating point",
         "float_weight_bits": "bits of the weights in floating point",

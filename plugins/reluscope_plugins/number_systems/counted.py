@@ -20,6 +20,8 @@ from reluscope_plugins.number_systems.checks import whole_number
 
 MANY = 2**22
 """The most samples, for which there are random words; single precision takes no more."""
+PART = 1 << 20
+"""Weights of which variances are found in one go."""
 
 
 class CountedSystem:
@@ -30,6 +32,7 @@ class CountedSystem:
     """
 
     stochastic = True
+    most_samples = MANY
 
     def decode(self, encoded: Any) -> torch.Tensor:
         """Return the represented numbers.
@@ -113,6 +116,14 @@ class CountedSystem:
         out = torch.empty(value.shape, dtype=value.dtype)
         finish = self._weights(encoded, samples)
         draw_blocks(_flat(value), samples, one_seed(generator), self._codes(encoded), finish, _flat(out))
+        return out
+
+    def _by_parts(self, encoded: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        # What lies between takes no memory to speak of.
+        value: torch.Tensor = encoded.value
+        out = torch.empty(value.shape, dtype=value.dtype, device=value.device)
+        for part, room in zip(value.reshape(-1).split(PART), out.view(-1).split(PART), strict=True):
+            room.copy_(function(part))
         return out
 
     def _formula(self, encoded: Any, counts: torch.Tensor, samples: int) -> torch.Tensor:

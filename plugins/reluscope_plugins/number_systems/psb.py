@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -97,8 +98,21 @@ class PSB(CountedSystem):
     @property
     def bits(self) -> int:
         """Bits that one float32 weight takes: sign, exponent and probability."""
-        exponent = 8 if self.exponent_bits is None else self.exponent_bits
-        return 1 + exponent + (23 if self.probability_bits is None else self.probability_bits)
+        return self.bits_of(torch.float32)
+
+    def bits_of(self, dtype: torch.dtype) -> int:
+        """Return the bits that one weight takes: sign, exponent and probability.
+
+        Args:
+            dtype: Of the weight, whose own exponent and mantissa they are where they are not chosen.
+
+        Returns:
+            Such as 64 in double precision.
+        """
+        kind = torch.finfo(dtype)
+        mantissa = round(-math.log2(kind.eps))
+        exponent = kind.bits - 1 - mantissa if self.exponent_bits is None else self.exponent_bits
+        return 1 + exponent + (mantissa if self.probability_bits is None else self.probability_bits)
 
     def encode(self, weight: torch.Tensor) -> Binarized:
         """Split weights into sign, exponent and probability.
@@ -129,9 +143,7 @@ class PSB(CountedSystem):
         Returns:
             float32 or float64; under- or overflows where the square of the weight does.
         """
-        octave = encoded.octave.abs()
-        above = encoded.value.abs() - octave
-        return above * (octave - above) / samples
+        return self._by_parts(encoded, lambda part: _variance(Binarized(part), samples))
 
     def _formula(self, encoded: Binarized, counts: torch.Tensor, samples: int) -> torch.Tensor:
         limit = torch.finfo(encoded.value.dtype).max
@@ -144,6 +156,12 @@ class PSB(CountedSystem):
     def _weights(self, encoded: Binarized, samples: int) -> Callable[[Array, Array, Array], None]:
         limit = torch.finfo(encoded.value.dtype).max
         return lambda values, counts, out: _weights(values, counts, float(samples), limit, out)
+
+
+def _variance(encoded: Binarized, samples: int) -> torch.Tensor:
+    octave = encoded.octave.abs()
+    above = encoded.value.abs() - octave
+    return above * (octave - above) / samples
 
 
 @compiled

@@ -103,3 +103,53 @@ def test_a_deterministic_system_multiplies_once() -> None:
 def test_a_network_in_floating_point_is_refused() -> None:
     with pytest.raises(QuantizationError, match="quantize_"):
         operation_cost(network(), torch.randn(1, 2, 6, 6))
+
+
+def test_a_refinement_costs_only_the_new_draws() -> None:
+    model, x = network(), torch.randn(3, 2, 6, 6)
+    rs.quantize_(model, "psb", samples=4, draws="held", lab=LAB)
+    whole = operation_cost(model, x)
+    assert operation_cost(model, x, refinement=True).equals(whole)
+    model(x)
+    assert float(operation_cost(model, x, refinement=True).additions.sum()) == 0
+    rs.refine_(model, {"": 6, "linear": 28})
+    extra, after = operation_cost(model, x, refinement=True), operation_cost(model, x)
+    assert extra.additions.values.tolist() == [6 * BY_HAND[name] for name in BY_HAND if name != "linear"] + [
+        28 * BY_HAND["linear"]
+    ]
+    for variable in ("additions", "shifts", "random_bits"):
+        assert (extra[variable] + whole[variable] == after[variable]).all()
+    rs.set_samples_(model, 2)  # fewer are drawn anew
+    assert float(operation_cost(model, x, refinement=True).shifts.sum()) == 2 * sum(BY_HAND.values())
+
+
+def test_only_held_draws_are_refined() -> None:
+    model = network()
+    rs.quantize_(model, "psb", lab=LAB)
+    with pytest.raises(QuantizationError, match="draws='held'"):
+        operation_cost(model, torch.randn(1, 2, 6, 6), refinement=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "plain", "chosen"),
+    [(torch.float64, 64, 16), (torch.float32, 32, 13), (torch.float16, 16, 10), (torch.bfloat16, 16, 13)],
+)
+def test_weight_bits_are_those_of_the_weights_type(dtype: torch.dtype, plain: int, chosen: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 3)).to(dtype)
+    for system, bits in (("psb", plain), ({"name": "psb", "probability_bits": 4}, chosen), ("uniform", 8)):
+        report = rs.quantize_(model, system, activations=None, lab=LAB)
+        cost = operation_cost(model, torch.randn(2, 4, dtype=dtype))
+        assert (report.weight_bits.item(), cost.weight_bits.item()) == (bits, 12 * bits)
+        rs.restore_(model)
+
+
+def test_the_report_counts_the_operations_of_a_product() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.Linear(3, 2))
+    report = rs.quantize_(model, "psb", samples={"0": 4, "2": 7}, lab=LAB)
+    schema.validate(report)
+    for variable in ("additions", "shifts", "random_bits"):
+        assert report[variable].values.tolist() == [4, 0, 7]
+    assert "operation_cost" in report.attrs["cost"]
+    rs.restore_(model)
+    report = rs.quantize_(model, "uniform", lab=LAB)
+    assert report.multiply_adds.values.tolist() == [1, 0, 1]
