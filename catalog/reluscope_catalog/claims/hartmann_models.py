@@ -93,22 +93,37 @@ def erf_inverse_sum(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
 
 
 def erf_inverse_appendix(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
-    """Return whether A.4 (b) and (c) undo A.4 (a), which is 3.17, also where the library computes them."""
-    m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
-    return (s * u + m - m) / s == u and (rate - (rate - s * u)) / s == u and (s < 0 or _inverts(m, s, u, rate))
+    """Return whether both A.4 (b) and (c) undo A.4 (a)."""
+    return erf_inverse_appendix_rate(mu, sigma, quantile) and erf_inverse_appendix_mu(sigma, quantile, log_rate)
 
 
-# The library's rate and mu against sigma u + mu and log_rate - sigma u. Probability, quantile, exponential and
-# logarithm are off by a few units in the last place each; an error of the probability is one of the quantile over the
-# density there, which is above 0.004 for quantiles within 3.
-def _inverts(mu: Fraction, sigma: Fraction, u: Fraction, log_rate: Fraction) -> bool:
-    m, s, quantile, rate = map(float, (mu, sigma, u, log_rate))
-    probability = float(ndtr(quantile))
+def erf_inverse_appendix_rate(mu: str, sigma: str, quantile: str) -> bool:
+    """Return whether A.4 (b) undoes A.4 (a), which is 3.17, also where the library computes it."""
+    m, s, u = map(Fraction, (mu, sigma, quantile))
+    log_rate = s * u + m
+    if s < 0:
+        return (log_rate - m) / s == u
+    found = math.log(ErrorFunction(mu=float(m), sigma=float(s)).rate(float(ndtr(float(u)))))
+    return (log_rate - m) / s == u and abs(found - float(log_rate)) <= _rounding(m, s, u)
+
+
+def erf_inverse_appendix_mu(sigma: str, quantile: str, log_rate: str) -> bool:
+    """Return whether A.4 (c) undoes A.4 (a), which is 3.17, also where the library computes it."""
+    s, u, rate = map(Fraction, (sigma, quantile, log_rate))
+    mu = rate - s * u
+    if s < 0:
+        return (rate - mu) / s == u
+    found = ErrorFunction.mu_for(math.exp(rate), float(ndtr(float(u))), float(s))
+    return (rate - mu) / s == u and abs(found - float(mu)) <= _rounding(rate, s, u)
+
+
+# Of the library's log eta and mu, sums of a number and sigma u. Probability, quantile, exponential and logarithm are
+# off by a few units in the last place each; an error of the probability is one of the quantile over the density there,
+# which is above 0.004 for quantiles within 3.
+def _rounding(number: Fraction, sigma: Fraction, u: Fraction) -> float:
+    quantile = float(u)
     density = math.exp(-(quantile**2) / 2) / math.sqrt(2 * math.pi)
-    bound = 16 * EPS * (1 + abs(m) + abs(rate) + s * (abs(quantile) + 1 / density))
-    found = math.log(ErrorFunction(mu=m, sigma=s).rate(probability))
-    updated = ErrorFunction.mu_for(math.exp(rate), probability, s)
-    return abs(found - float(sigma * u + mu)) <= bound and abs(updated - float(log_rate - sigma * u)) <= bound
+    return 16 * EPS * (1 + abs(float(number)) + float(sigma) * (abs(quantile) + 1 / density))
 
 
 # Between points of equal mass of the normal density, Phi(b x) is monotone: its values at both ends bound it. Each mass
