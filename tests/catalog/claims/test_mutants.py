@@ -43,10 +43,13 @@ def changes(mutant: Any) -> dict[str, Any]:
 
 
 def words(mutant: Any) -> str:
-    return "-".join(
-        getattr(new, "__name__", str(new)) if ":" not in key else key.rpartition(":")[2]
-        for key, new in changes(mutant).items()
-    )
+    found = []
+    for key, new in changes(mutant).items():
+        name = getattr(new, "__name__", str(new))
+        part = key.rpartition(":")[2]
+        told = "" if "<" in name else name
+        found.append(told if key == "predicate" and told else f"{part}={told}" if told else part)
+    return " ".join(found)
 
 
 @pytest.mark.parametrize(
