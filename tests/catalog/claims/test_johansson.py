@@ -80,7 +80,8 @@ def least_of_widths(observation: Any) -> torch.Tensor:
 
 def unsorted_difference(here: torch.Tensor, beyond: torch.Tensor) -> torch.Tensor:
     values = torch.linalg.svdvals(here) - torch.linalg.svdvals(beyond).flip(-1)
-    return values.square().sum(-1).sqrt()
+    found: torch.Tensor = values.square().sum(-1).sqrt()
+    return found
 
 
 def dual_norms(affine_map: Any, p: Any) -> Any:
