@@ -16,6 +16,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from reluscope_catalog.claims.exact_laws import signed, variance
 from reluscope_plugins.geometry.perturbation import expected_squared_norm
 
 Cases = SearchStrategy[dict[str, Any]]
@@ -72,7 +73,7 @@ def expected_perturbation_chosen(
     """Return whether it is at most C n_c / n_1 E[|w_k|^2], k of the nearest wall, and that is the mean of the bound."""
     first, second = _outcomes(inputs, outputs, inward, outward, len(biases))
     mean, rounding = nearest_difference(inputs, outputs, inward, outward, biases)
-    bound = outputs * _variance(outward) * _mean_square_of_nearest(inputs, inward, biases)
+    bound = outputs * variance(outward) * _mean_square_of_nearest(inputs, inward, biases)
     return _mean_square(first, second, _nearest(first, biases)) == bound and mean <= bound + rounding
 
 
@@ -136,7 +137,7 @@ def printed(inputs: int, outputs: int, inward: list[int], outward: list[int]) ->
     Returns:
         The bound.
     """
-    return inputs * outputs * _variance(inward) * _variance(outward)
+    return inputs * outputs * variance(inward) * variance(outward)
 
 
 def squares(hidden: int) -> tuple[float, float]:
@@ -166,8 +167,8 @@ def _laws(hidden: int, inputs: int, outputs: int) -> Cases:
 def _outcomes(
     inputs: int, outputs: int, inward: list[int], outward: list[int], hidden: int
 ) -> tuple[Integers, Integers]:
-    first = list(itertools.product(_signed(inward), repeat=hidden * inputs))
-    second = list(itertools.product(_signed(outward), repeat=outputs * hidden))
+    first = list(itertools.product(signed(inward), repeat=hidden * inputs))
+    second = list(itertools.product(signed(outward), repeat=outputs * hidden))
     left = np.repeat(np.array(first, dtype=np.int64), len(second), axis=0)
     right = np.tile(np.array(second, dtype=np.int64), (len(first), 1))
     return left.reshape(-1, hidden, inputs), right.reshape(-1, outputs, hidden)
@@ -177,14 +178,6 @@ def _outcomes(
 def _nearest(first: Integers, biases: list[int]) -> Integers:
     found: Integers = np.argmin(np.square(biases) / np.sum(first**2, axis=2), axis=1)
     return found
-
-
-def _signed(magnitudes: list[int]) -> list[int]:
-    return [sign * value for value in magnitudes for sign in (1, -1)]
-
-
-def _variance(magnitudes: list[int]) -> Fraction:
-    return Fraction(sum(value**2 for value in magnitudes), len(magnitudes))
 
 
 # Mean over the outcomes of the sum of (s - s')^2, and what it may be off by. Of matrices with at most two singular
@@ -219,7 +212,7 @@ def _mean_square(first: Integers, second: Integers, unit: Integers) -> Fraction:
 
 # mean of |w_k|^2 over all W_1, k the unit whose wall is nearest to 0
 def _mean_square_of_nearest(inputs: int, inward: list[int], biases: list[int]) -> Fraction:
-    rows = list(itertools.product(_signed(inward), repeat=inputs))
+    rows = list(itertools.product(signed(inward), repeat=inputs))
     lengths = [sum(value**2 for value in row) for row in rows]
     found = [
         min(zip(biases, chosen, strict=True), key=lambda wall: Fraction(wall[0] ** 2, wall[1]))[1]

@@ -14,6 +14,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from reluscope_catalog.claims.exact_laws import signed, variance
+
 Cases = SearchStrategy[dict[str, Any]]
 
 
@@ -54,8 +56,8 @@ def unit_interval_bound_any_width(inward: list[int], outward: list[int], biases:
     outcomes = list(_outcomes(inward, outward, biases, x))
     found = _mean((abs(here) - abs(there)) ** 2 for here, there, _ in outcomes)
     changes = _changes(inward, outward, biases, x)
-    square = len(biases) * _variance(inward) * _variance(outward)
-    everywhere = all(w in _crossing(inward, bias, x) for bias in biases for w in _signed(inward) if w)
+    square = len(biases) * variance(inward) * variance(outward)
+    everywhere = all(w in _crossing(inward, bias, x) for bias in biases for w in signed(inward) if w)
     return (
         found <= changes == _mean((here - there) ** 2 for here, there, _ in outcomes)
         and changes <= square
@@ -99,7 +101,7 @@ def _laws(hidden: int) -> Cases:
 # for all weights, equally likely: W at x, W at x + 1, and whether the patterns differ
 def _outcomes(inward: list[int], outward: list[int], biases: list[int], x: str) -> Iterator[tuple[int, int, bool]]:
     points = Fraction(x), Fraction(x) + 1
-    pairs = list(itertools.product(_signed(inward), _signed(outward)))
+    pairs = list(itertools.product(signed(inward), signed(outward)))
     for units in itertools.product(pairs, repeat=len(biases)):
         patterns = [[w * point + b > 0 for (w, _), b in zip(units, biases, strict=True)] for point in points]
         here, there = (sum(w * v for (w, v), z in zip(units, pattern, strict=True) if z) for pattern in patterns)
@@ -109,30 +111,22 @@ def _outcomes(inward: list[int], outward: list[int], biases: list[int], x: str) 
 # C / n_1 sum_k E[w_k^2; the threshold of unit k lies between x and x + 1]
 def _changes(inward: list[int], outward: list[int], biases: list[int], x: str) -> Fraction:
     crossing = sum(w**2 for bias in biases for w in _crossing(inward, bias, x))
-    return _variance(outward) * Fraction(crossing, 2 * len(inward))
+    return variance(outward) * Fraction(crossing, 2 * len(inward))
 
 
 # weights whose threshold -b / w lies between
 def _crossing(inward: list[int], bias: int, x: str) -> list[int]:
-    return [w for w in _signed(inward) if w and 0 < Fraction(-bias, w) - Fraction(x) < 1]
+    return [w for w in signed(inward) if w and 0 < Fraction(-bias, w) - Fraction(x) < 1]
 
 
 def _printed(inward: list[int], outward: list[int], hidden: int) -> Fraction:
-    square = hidden * _variance(inward) * _variance(outward)
+    square = hidden * variance(inward) * variance(outward)
     return 2 * square - 2 * square / hidden
 
 
 def _mean(values: Iterable[int]) -> Fraction:
     found = list(values)
     return Fraction(sum(found), len(found))
-
-
-def _signed(magnitudes: list[int]) -> list[int]:
-    return [sign * value for value in magnitudes for sign in (1, -1)]
-
-
-def _variance(magnitudes: list[int]) -> Fraction:
-    return Fraction(sum(value**2 for value in magnitudes), len(magnitudes))
 
 
 def _increments(slopes: list[int]) -> int:

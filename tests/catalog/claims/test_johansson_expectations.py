@@ -11,6 +11,7 @@ import pytest
 
 from reluscope_catalog.claims import johansson_expectations as means
 from reluscope_catalog.claims import johansson_intervals as intervals
+from reluscope_catalog.claims.exact_laws import signed, variance
 
 MEANS = "reluscope_catalog.claims.johansson_expectations:"
 INTERVALS = "reluscope_catalog.claims.johansson_intervals:"
@@ -34,11 +35,11 @@ def square_of_the_mean(magnitudes: list[int]) -> Fraction:
 
 
 def row_of_the_first_unit(inputs: int, inward: list[int], biases: list[int]) -> Fraction:
-    return inputs * means._variance(inward)
+    return inputs * variance(inward)
 
 
 def row_of_the_farthest(inputs: int, inward: list[int], biases: list[int]) -> Fraction:
-    lengths = [sum(w**2 for w in row) for row in itertools.product(means._signed(inward), repeat=inputs)]
+    lengths = [sum(w**2 for w in row) for row in itertools.product(signed(inward), repeat=inputs)]
     chosen = [
         max(zip(biases, found, strict=True), key=lambda wall: Fraction(wall[0] ** 2, wall[1]))[1]
         for found in itertools.product(lengths, repeat=len(biases))
@@ -64,7 +65,7 @@ def doubled(*case: Any) -> Fraction:
 
 def without_squares(inward: list[int], outward: list[int], biases: list[int], x: str) -> Fraction:
     crossing = sum(abs(w) for bias in biases for w in intervals._crossing(inward, bias, x))
-    return intervals._variance(outward) * Fraction(crossing, 2 * len(inward))
+    return variance(outward) * Fraction(crossing, 2 * len(inward))
 
 
 def half_of_printed(inward: list[int], outward: list[int], hidden: int) -> Fraction:
@@ -76,7 +77,7 @@ def norm_of_the_nearest(
 ) -> bool:
     """Return whether C^2 n_c / n_1 is the mean of the bound of the neuron chosen afterwards."""
     row = nearest_row(inputs, inward, biases)
-    return row == inputs * means._variance(inward)
+    return row == inputs * variance(inward)
 
 
 def without_the_probability(inward: list[int], outward: list[int], biases: list[int], x: str) -> bool:
@@ -92,7 +93,7 @@ printed = intervals._printed
 
 MUTANTS: dict[str, list[Any]] = {
     "expected_perturbation_fixed": [
-        {f"{MEANS}_variance": square_of_the_mean},
+        {f"{MEANS}variance": square_of_the_mean},
         norm_of_the_nearest,
     ],
     "expected_perturbation_chosen": [
