@@ -292,7 +292,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 
     from reluscope.entries import Claim, Experiment
 
-    hidden = {"definition", "strategy", "predicate", "sample", "value", "picture", "params", "path"}
+    hidden = {"definition", "strategy", "predicate", "sample", "value", "bounds", "picture", "params", "path"}
     if isinstance(entry, Claim) and not entry.statistical:
         hidden |= {"relation", "effect"}
     fields = {field.name: getattr(entry, field.name) for field in dataclasses.fields(entry) if field.name not in hidden}
