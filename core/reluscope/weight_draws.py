@@ -193,6 +193,8 @@ class LayerWeights:
             encoded, value = self.encoded(layer, weight)
             if self.arithmetic.draws == "held" and system.stochastic:
                 drawn = self.held.draw(system, encoded, value, self.samples, generator)
+            elif hasattr(system, "draw_over") and encoded.value.data_ptr() != weight.data_ptr():
+                drawn = system.draw_over(encoded, self.samples, generator)  # a pruned or rounded copy is not needed
             else:
                 drawn = system.draw(encoded, self.samples, generator)
         return straight_through(weight, drawn.to(weight.dtype))

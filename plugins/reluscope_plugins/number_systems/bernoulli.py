@@ -11,7 +11,7 @@ import torch
 from reluscope.kernels import compiled
 from reluscope_plugins.number_systems.binomial import Array
 from reluscope_plugins.number_systems.checks import finite_weight
-from reluscope_plugins.number_systems.counted import CountedSystem
+from reluscope_plugins.number_systems.counted import CountedSystem, by_parts
 from reluscope_plugins.number_systems.scaled import shares
 
 
@@ -80,7 +80,7 @@ class Bernoulli(CountedSystem):
         Returns:
             float32 or float64; under- or overflows where the square of the weight does.
         """
-        return self._by_parts(encoded, lambda part: part.abs() * (encoded.scale - part.abs()) / samples)
+        return by_parts(encoded.value, lambda part: part.abs() * (encoded.scale - part.abs()) / samples)
 
     def bits_of(self, dtype: torch.dtype) -> int:
         """Return the bits that one weight takes: its own.

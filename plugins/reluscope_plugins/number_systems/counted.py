@@ -113,17 +113,28 @@ class CountedSystem:
         if value.device.type != "cpu":
             return self.from_counts(encoded, self.counts(encoded, samples, generator), samples)
         whole_number("samples", samples, 1, MANY)
-        out = torch.empty(value.shape, dtype=value.dtype)
-        finish = self._weights(encoded, samples)
-        draw_blocks(_flat(value), samples, one_seed(generator), self._codes(encoded), finish, _flat(out))
-        return out
+        return self._drawn(encoded, samples, generator, torch.empty(value.shape, dtype=value.dtype))
 
-    def _by_parts(self, encoded: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        # What lies between takes no memory to speak of.
+    def draw_over(self, encoded: Any, samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw as `draw` does, in the memory of the code, which is lost.
+
+        Args:
+            encoded: What `encode` returned, of a weight that nobody else needs.
+            samples: n, at least 1.
+            generator: Where chance comes from.
+
+        Returns:
+            float32 or float64.
+        """
         value: torch.Tensor = encoded.value
-        out = torch.empty(value.shape, dtype=value.dtype, device=value.device)
-        for part, room in zip(value.reshape(-1).split(PART), out.view(-1).split(PART), strict=True):
-            room.copy_(function(part))
+        if value.device.type != "cpu" or not value.is_contiguous():
+            return self.draw(encoded, samples, generator)
+        whole_number("samples", samples, 1, MANY)
+        return self._drawn(encoded, samples, generator, value)
+
+    def _drawn(self, encoded: Any, samples: int, generator: torch.Generator, out: torch.Tensor) -> torch.Tensor:
+        finish = self._weights(encoded, samples)
+        draw_blocks(_flat(encoded.value), samples, one_seed(generator), self._codes(encoded), finish, _flat(out))
         return out
 
     def _formula(self, encoded: Any, counts: torch.Tensor, samples: int) -> torch.Tensor:
@@ -137,6 +148,22 @@ class CountedSystem:
     def _weights(self, encoded: Any, samples: int) -> Callable[[Array, Array, Array], None]:
         """Return what writes `from_counts` of a block of values and their counts."""
         raise NotImplementedError
+
+
+def by_parts(value: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Apply a function part by part, so that what lies between takes no memory to speak of.
+
+    Args:
+        value: Any shape.
+        function: Of a vector, element by element.
+
+    Returns:
+        In the shape and dtype of `value`.
+    """
+    out = torch.empty(value.shape, dtype=value.dtype, device=value.device)
+    for part, room in zip(value.reshape(-1).split(PART), out.view(-1).split(PART), strict=True):
+        room.copy_(function(part))
+    return out
 
 
 def _flat(tensor: torch.Tensor) -> Array:

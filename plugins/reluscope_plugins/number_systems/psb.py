@@ -12,7 +12,7 @@ import torch
 from reluscope.kernels import compiled
 from reluscope_plugins.number_systems.binomial import Array
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
-from reluscope_plugins.number_systems.counted import CountedSystem
+from reluscope_plugins.number_systems.counted import CountedSystem, by_parts
 from reluscope_plugins.number_systems.scaled import largest
 
 LIFT = 2.0**64
@@ -128,9 +128,12 @@ class PSB(CountedSystem):
         """
         value = finite_weight(weight)
         if self.probability_bits is not None:
-            value = _rounded(value, self.probability_bits)
+            bits = self.probability_bits
+            value = by_parts(value, lambda part: _rounded(part, bits))
         if self.exponent_bits is not None:
-            value = _raised(value, 2**self.exponent_bits - 1)
+            exponent = int(largest(value).frexp().exponent) - 2**self.exponent_bits + 1
+            least = 2.0 ** max(exponent, -1074)
+            value = by_parts(value, lambda part: _raised(part, least))
         return Binarized(value)
 
     def variance(self, encoded: Binarized, samples: int) -> torch.Tensor:
@@ -143,7 +146,7 @@ class PSB(CountedSystem):
         Returns:
             float32 or float64; under- or overflows where the square of the weight does.
         """
-        return self._by_parts(encoded, lambda part: _variance(Binarized(part), samples))
+        return by_parts(encoded.value, lambda part: _variance(Binarized(part), samples))
 
     def _formula(self, encoded: Binarized, counts: torch.Tensor, samples: int) -> torch.Tensor:
         limit = torch.finfo(encoded.value.dtype).max
@@ -208,10 +211,8 @@ def _rounded(value: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.where(rounded.isinf(), value.sign() * most, rounded)
 
 
-def _raised(value: torch.Tensor, octaves: int) -> torch.Tensor:
-    # weights below so many octaves become 0 or the lowest octave's least, whichever is nearer; at half 0
-    exponent = int(largest(value).frexp().exponent) - 1
-    least = 2.0 ** max(exponent - octaves + 1, -1074)
+def _raised(value: torch.Tensor, least: float) -> torch.Tensor:
+    # smaller weights become 0 or the least one, whichever is nearer; at half 0
     magnitude = value.abs()
     nearest = torch.where(magnitude > least / 2, least, 0.0).to(value.dtype)
     return torch.where(magnitude < least, value.sign() * nearest, value)

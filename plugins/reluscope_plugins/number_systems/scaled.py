@@ -57,7 +57,10 @@ def largest(value: torch.Tensor) -> torch.Tensor:
         >>> largest(torch.tensor([1.0, -3.0]))
         tensor(3.)
     """
-    return value.abs().amax() if value.numel() else value.new_zeros(())
+    if not value.numel():
+        return value.new_zeros(())
+    least, most = value.aminmax()
+    return torch.maximum(least.abs(), most.abs())
 
 
 def shares(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -257,3 +257,15 @@ class TestLawsAreHeeded:
     def test_a_broken_system_is_found(self, broken, law: str) -> None:
         with pytest.raises(AssertionError, match=rf"number system '\w+' breaks a law: .*({law})"):
             check_number_system(broken())
+
+
+@pytest.mark.parametrize("samples", [1, 16, 700])
+@pytest.mark.parametrize("name", ["psb", "bernoulli"])
+def test_drawing_over_the_code_draws_the_same(name: str, samples: int) -> None:
+    system = Lab().number_systems[name].build()
+    weight = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
+    expected = system.draw(system.encode(weight), samples, torch.Generator().manual_seed(1))
+    encoded = system.encode(weight.clone())
+    drawn = system.draw_over(encoded, samples, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, expected)
+    assert drawn.data_ptr() == encoded.value.data_ptr()
