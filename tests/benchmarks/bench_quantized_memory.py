@@ -1,4 +1,4 @@
-"""What memory a network in a number system takes at most: torchvision's VGG-11 converted and applied, over the float one.
+"""What memory a network in a number system takes at most: torchvision's VGG-11 converted and applied, over float.
 
 Each case is a process of its own, whose greatest resident set the operating system keeps; what it takes without a
 network, all modules loaded, is subtracted. Run it with `make benchmarks`, among the others; it fails where a ratio
@@ -21,7 +21,8 @@ import reluscope as rs
 def resident(key):
     return int(re.search(key + r":\\s+(\\d+) kB", open("/proc/self/status").read()).group(1)) / 1024
 
-small = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(288, 10))
+layers = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Linear(288, 10)
+small = torch.nn.Sequential(*layers)
 with torch.no_grad():
     for draws in ("pass", "product", "held"):  # loads all that is loaded once
         rs.quantize_(small.eval(), "psb", draws=draws, prune=0.25)
