@@ -25,17 +25,16 @@ def test_what_is_amended_is_refuted(installed_claim: Claim, lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_a_counterexample_replays_in_a_fresh_process(installed_claim: Claim) -> None:
+@pytest.mark.parametrize("name", [claim.name for claim in Lab().claims.values() if claim.verdict == "refuted"])
+def test_a_counterexample_replays_in_a_fresh_process(name: str, lab: Lab) -> None:
     """By the command, as anybody would who was given the line that `--json` prints."""
-    if installed_claim.verdict != "refuted":
-        pytest.skip("no counterexample: the claim is not refuted")
-    case = judge(installed_claim).counterexample
+    case = judge(lab.claims[name]).counterexample
     command = [
         sys.executable,
         "-m",
         "reluscope",
         "verify",
-        installed_claim.name,
+        name,
         "--json",
         "--replay",
         json.dumps(case),
