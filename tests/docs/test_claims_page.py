@@ -50,3 +50,9 @@ def test_every_claim_that_is_refuted_has_a_counterexample() -> None:
 )
 def test_a_counterexample_of_the_page_speaks_against_its_claim(name: str) -> None:
     assert judge(CLAIMS[name], case=CASES[name]).verdict == "refuted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_counterexample_of_the_page_is_what_the_search_finds(name: str) -> None:
+    assert judge(CLAIMS[name]).counterexample == CASES[name]

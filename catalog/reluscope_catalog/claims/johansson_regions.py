@@ -11,6 +11,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from reluscope.errors import ClaimError
 from reluscope.observation import observe
 from reluscope_catalog.claims import exact_networks as exact
 from reluscope_catalog.claims.exact_patterns import Constraint, feasible
@@ -70,14 +71,20 @@ def unbounded_regions_interior(hidden: exact.Layers, x: list[int]) -> bool:
 
 
 def edge_distance(hidden: exact.Layers, x: list[int]) -> bool:
-    """Return whether the least distance to the zeros of a unit is that to the edge, squared."""
-    distances = [
-        distance
-        for depth, layer in enumerate(hidden)
-        for unit in range(len(layer["bias"]))
-        if (distance := _distance_to_zeros(hidden[: depth + 1], unit, x)) is not None
+    """Return whether the least distance to the zeros of a unit is that to the edge, squared.
+
+    Raises:
+        ClaimError: If the weights of a unit are all 0, which the claim leaves out.
+    """
+    silent = [
+        [depth, unit] for depth, layer in enumerate(hidden) for unit, row in enumerate(layer["weight"]) if not any(row)
     ]
-    return min(distances, default=None) == _distance_to_edge(hidden, x)
+    if silent:
+        raise ClaimError(
+            f"claim 'edge_distance': all weights of unit {silent[0][1]} of hidden layer {silent[0][0]} are 0, which it "
+            "leaves out; expected one at least that is not; change the case"
+        )
+    return _distances_agree(hidden, x)
 
 
 def edge_distance_without_constants(hidden: exact.Layers, x: list[int]) -> bool:
@@ -86,9 +93,20 @@ def edge_distance_without_constants(hidden: exact.Layers, x: list[int]) -> bool:
     found = observe(exact.module(hidden, output=False), torch.tensor([x]).double(), affine=True)
     library = nearest_walls(found).distance.item()
     if square is None:
-        return edge_distance(hidden, x) and library == float("inf")
+        return _distances_agree(hidden, x) and library == float("inf")
     # a whole number over the root of one: three roundings, doubled by the square
-    return edge_distance(hidden, x) and abs(Fraction(library) ** 2 - square) <= 8 * _EPS * square
+    return _distances_agree(hidden, x) and abs(Fraction(library) ** 2 - square) <= 8 * _EPS * square
+
+
+# whether the least distance to the zeros of a unit is that to the edge, squared
+def _distances_agree(hidden: exact.Layers, x: list[int]) -> bool:
+    distances = [
+        distance
+        for depth, layer in enumerate(hidden)
+        for unit in range(len(layer["bias"]))
+        if (distance := _distance_to_zeros(hidden[: depth + 1], unit, x)) is not None
+    ]
+    return min(distances, default=None) == _distance_to_edge(hidden, x)
 
 
 def _points(widths: Sequence[int]) -> Cases:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from reluscope.errors import ClaimError
 from reluscope.observation import affine
 from reluscope_catalog.claims import (
     exact_networks,
@@ -206,3 +207,8 @@ def test_eigenvalues_of_a_symmetric_matrix() -> None:
     found = johansson_slopes._eigenvalues([[Fraction(2), Fraction(1)], [Fraction(1), Fraction(1)]])
     assert math.isclose(found[0], (3 + math.sqrt(5)) / 2)
     assert math.isclose(found[1], (3 - math.sqrt(5)) / 2)
+
+
+def test_a_unit_without_weights_is_outside_the_claim_on_the_edge() -> None:
+    with pytest.raises(ClaimError, match="all weights of unit 1 of hidden layer 0 are 0"):
+        johansson_regions.edge_distance([{"weight": [[1], [0]], "bias": [0, 0]}], [1])
