@@ -145,12 +145,24 @@ CLAIMS = [
     ),
     _claim(
         "trajectory_gaussian_m",
-        "directions",
+        "dense_directions",
         code=_PATHS,
-        summary="M of a sparse network of Gaussian weights",
-        statement="in random sparse networks E|u^T w_i| >= M ||u||, for Gaussian weights with M = sigma_w sqrt(2 / pi)",
+        summary="M of Gaussian weights",
+        statement="E|u^T w_i| >= M ||u||, e.g. for Gaussian weights M = sigma_w sqrt(2 / pi); with equality, so that no"
+        " greater M will do",
         source=f"{_LECTURE}, below the theorem of Price and Tanner 2019, with P = N(0, sigma_w^2) as in slide Random"
         " initialisations and DNNs",
+        assumption=f"the weights of the row are independent, each N(0, sigma_w^2), none left out; {_FACTOR}",
+    ),
+    _claim(
+        "trajectory_gaussian_m_any_share",
+        "directions",
+        code=_PATHS,
+        summary="M of Gaussian weights, read of sparse networks too",
+        statement="E|u^T w_i| >= M ||u||, for Gaussian weights with M = sigma_w sqrt(2 / pi), in random sparse networks"
+        " of any share alpha of weights that are not zero",
+        source=f"{_LECTURE}, theorem of Price and Tanner 2019, which is on random sparse networks, read with the M"
+        " below it; the next slide calls networks with a share of weights an extension",
         assumption=_SPARSE,
         verdict="refuted",
         picture=f"{_REGIONS}:sparse_projection",
@@ -164,7 +176,7 @@ CLAIMS = [
         " only if alpha = 1 or u has but one entry that is not zero, so that no greater M will do",
         source=f"amends {_LECTURE}, below the theorem of Price and Tanner 2019",
         assumption=_SPARSE,
-        amends="trajectory_gaussian_m",
+        amends="trajectory_gaussian_m_any_share",
     ),
     _claim(
         "trajectory_gaussian_m_scaled",

@@ -15,7 +15,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, int], list[str]]] = {
     "depth_lower_bound": ({"layers": [[[[1], [2]], [0, -1]]]}, {"polyline": 2}, ["3 regions, claimed 2"]),
     "depth_lower_bound_maximum": ({"inputs": 3, "widths": [1]}, {"bar": 2}, []),
     "trajectory_growth": ({"weights": [1], "biases": [0], "depth": 1, "points": [[0], [-1]]}, {"bar": 2}, ["0.5"]),
-    "trajectory_gaussian_m": ({"direction": [1], "share": "1/2"}, {"bar": 2}, ["0.7979"]),
+    "trajectory_gaussian_m_any_share": ({"direction": [1], "share": "1/2"}, {"bar": 2}, ["0.7979"]),
     "trajectory_gaussian_m_scaled": ({"direction": [0, 1]}, {"bar": 2}, ["0.7979"]),
     "montufar_attained": ({"width": 6}, {"polyline": 2, "circle": 1}, []),
     "pattern_dimension": ({"layers": [[[[1], [1]], [0, 0]]]}, {"polygon": 2}, ["2 filters in 1 dimensions"]),

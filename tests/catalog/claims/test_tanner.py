@@ -101,6 +101,14 @@ def mean_modulus(direction: list[int], share: float) -> float:
     return float(found) * math.sqrt(2 / math.pi)
 
 
+def a_billionth_more() -> float:
+    return math.sqrt(2 / math.pi) * (1 + 1e-9)
+
+
+def deviation_itself() -> float:
+    return 1.0
+
+
 def root_of_share(direction: list[int], share: str) -> bool:
     return share_of_weights(direction, share, factor=math.sqrt)
 
@@ -150,6 +158,10 @@ def below_a_third(width: int) -> bool:
 
 MUTANTS |= {
     "depth_lower_bound_per_input": [folds_of_each_input, one_more_power],
+    "trajectory_gaussian_m": [
+        {"reluscope_catalog.claims.tanner_paths:greatest_gaussian_m": a_billionth_more},
+        {"reluscope_catalog.claims.tanner_paths:greatest_gaussian_m": deviation_itself},
+    ],
     "trajectory_gaussian_m_sparse": [root_of_share, share_and_a_hundredth],
     "trajectory_gaussian_m_per_width": [of_one_weight_less, without_the_root],
     "trajectory_gaussian_growth": [
@@ -266,3 +278,10 @@ def test_the_mean_norm_of_active_units(width: int) -> None:
     kept = [math.comb(width, k) / 2**width for k in range(width + 1)]
     found, _ = quad(lambda t: sum(p * chi.sf(t, k) for k, p in enumerate(kept) if k), 0, np.inf)
     assert gaussian.mean_active_norm(width) == pytest.approx(found, rel=1e-7)
+
+
+@pytest.mark.parametrize("direction", [[1], [3, -1], [1, 2, 3, 0, -2, 1]])
+def test_a_mean_modulus_by_its_series_is_that_by_quadrature(direction: list[int]) -> None:
+    assert paths.mean_modulus(direction) == pytest.approx(
+        mean_modulus(direction, 1.0) * math.sqrt(2 / math.pi), rel=1e-6
+    )
