@@ -17,6 +17,7 @@ Cases = SearchStrategy[dict[str, Any]]
 _MANTISSAS = st.integers(-4095, 4095).filter(bool)
 """Short enough that the square of a weight is exact in float64."""
 _SCALES = st.integers(-8, 8)
+_MIDWAY, _THIRD = Fraction(1, 2), Fraction(1, 3)
 
 
 def weights() -> Cases:
@@ -55,27 +56,27 @@ def psb_variance(mantissa: int, scale: int) -> bool:
     weight, encoded = _encoded(mantissa, scale)
     octave = Fraction(2) ** int(encoded.exponent)
     _, variance = _moments(encoded, 1)
-    printed = 3 * octave * abs(weight) - 2 * octave**2 - weight**2
-    return variance == printed == Fraction(PSB().variance(encoded, 1).item()) and printed <= weight**2 / 8
+    printed = _printed_variance(octave, weight)
+    return variance == printed == Fraction(PSB().variance(encoded, 1).item()) and printed <= weight**2 * _share(1)
 
 
 def psb_variance_bound(mantissa: int, scale: int, samples: int) -> bool:
     """Return whether Var(w_n) <= w^2 / (8 n)."""
     weight, encoded = _encoded(mantissa, scale)
-    return _moments(encoded, samples)[1] <= weight**2 / (8 * samples)
+    return _moments(encoded, samples)[1] <= weight**2 * _share(samples)
 
 
 def psb_relative_bound(mantissa: int, scale: int, samples: int) -> bool:
     """Return whether sd(w_n) / |E[w_n]| <= 1 / sqrt(8 n), squared."""
     _, encoded = _encoded(mantissa, scale)
     mean, variance = _moments(encoded, samples)
-    return variance / mean**2 <= Fraction(1, 8 * samples)
+    return variance / mean**2 <= _share(samples)
 
 
 def psb_variance_maximum(exponent: int, probability: str) -> bool:
     """Return whether Var(w_1) at p <= Var(w_1) at 1/2."""
     _, here = _single(exponent, Fraction(probability))
-    _, midway = _single(exponent, Fraction(1, 2))
+    _, midway = _single(exponent, _MIDWAY)
     return here <= midway
 
 
@@ -88,21 +89,35 @@ def psb_relative_maximum_at_third(exponent: int, probability: str) -> bool:
     """Return whether Var(w_1) / w^2 at p <= 1/8, with equality at 1/3 alone."""
     p = Fraction(probability)
     here = relative_variance(exponent, p)
-    return here == Fraction(1, 8) if p == Fraction(1, 3) else here < Fraction(1, 8)
+    return here == _share(1) if p == _THIRD else here < _share(1)
 
 
 def psb_shift_add(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
     """Return whether the sum of shifted inputs is the product with what the number system draws for these bits."""
     _, encoded = _encoded(mantissa, scale)
     sign, exponent = int(encoded.sign), int(encoded.exponent)
-    shifted = sum(x * Fraction(2) ** (exponent + bit) for bit in bits)
     drawn = PSB().from_counts(encoded, torch.tensor([sum(bits)]), len(bits))
-    return sign * shifted / len(bits) == x * Fraction(drawn.item())
+    return _shift_add(x, sign, exponent, bits) == x * Fraction(drawn.item())
 
 
 def _encoded(mantissa: int, scale: int) -> tuple[Fraction, Binarized]:
     weight = mantissa * Fraction(2) ** scale
     return weight, PSB().encode(torch.tensor([float(weight)], dtype=torch.float64))
+
+
+# 3 2^e |w| - 2^(2e + 1) - w^2
+def _printed_variance(octave: Fraction, weight: Fraction) -> Fraction:
+    return 3 * octave * abs(weight) - 2 * octave**2 - weight**2
+
+
+# of a variance in the squared weight, at most
+def _share(samples: int) -> Fraction:
+    return Fraction(1, 8 * samples)
+
+
+# s / n sum_i x 2^(e + b_i)
+def _shift_add(x: int, sign: int, exponent: int, bits: list[int]) -> Fraction:
+    return sign * sum((x * Fraction(2) ** (exponent + bit) for bit in bits), Fraction(0)) / len(bits)
 
 
 # Mean and variance of s 2^e (B / n + 1), by summation over all values of B.

@@ -10,106 +10,76 @@ import torch
 
 from reluscope.lab import Lab
 from reluscope.verification import judge
+from reluscope_catalog.claims import hartmann_number_systems as claims
 from reluscope_plugins.number_systems.psb import PSB
 
 
-def moments(mantissa: int, scale: int, samples: int = 1) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """Return w, 2^e, and mean and variance of w_n, from the closed forms."""
-    weight = mantissa * Fraction(2) ** scale
-    octave = Fraction(1)
-    while octave > abs(weight):
-        octave /= 2
-    while 2 * octave <= abs(weight):
-        octave *= 2
-    p = abs(weight) / octave - 1
-    return weight, octave, weight, octave**2 * p * (1 - p) / samples
+class DoubledMean(PSB):
+    """A number system that is wrong about what it draws on average."""
+
+    def mean(self, encoded: Any) -> torch.Tensor:
+        return 2 * super().mean(encoded)
 
 
-def mean_from_above(mantissa: int, scale: int, samples: int) -> bool:
-    weight, octave, _, _ = moments(mantissa, scale)
-    p = abs(weight) / octave - 1
-    return (1 if weight > 0 else -1) * 2 * octave * (1 + p) == weight  # e one too large
+def of_another_probability(encoded: Any, samples: int) -> tuple[Fraction, Fraction]:
+    """Return the moments for 1 - p in place of p."""
+    octave = Fraction(2) ** int(encoded.exponent)
+    return moments(PSB().encode(encoded.sign * float(3 * octave) - encoded.value), samples)
 
 
-def mean_without_sign(mantissa: int, scale: int, samples: int) -> bool:
-    weight, _, mean, _ = moments(mantissa, scale, samples)
-    return abs(mean) == weight
+def variance_with_e(octave: Fraction, weight: Fraction) -> Fraction:
+    """Return what has 2^(2e) in place of 2^(2e + 1)."""
+    return 3 * octave * abs(weight) - octave**2 - weight**2
 
 
-def variance_with_two(mantissa: int, scale: int) -> bool:
-    weight, octave, _, variance = moments(mantissa, scale)
-    return variance == 2 * octave * abs(weight) - 2 * octave**2 - weight**2
+def variance_with_two(octave: Fraction, weight: Fraction) -> Fraction:
+    return 2 * octave * abs(weight) - 2 * octave**2 - weight**2
 
 
-def variance_with_e(mantissa: int, scale: int) -> bool:
-    weight, octave, _, variance = moments(mantissa, scale)
-    return variance == 3 * octave * abs(weight) - octave**2 - weight**2  # 2^(2e), not 2^(2e + 1)
+def a_ninth(samples: int) -> Fraction:
+    return Fraction(1, 9 * samples)
 
 
-def variance_below_a_ninth(mantissa: int, scale: int, samples: int) -> bool:
-    weight, _, _, variance = moments(mantissa, scale, samples)
-    return variance <= weight**2 / (9 * samples)
+def of_one_sample_more(samples: int) -> Fraction:
+    return Fraction(1, 8 * (samples + 1))
 
 
-def variance_below_of_square(mantissa: int, scale: int, samples: int) -> bool:
-    weight, _, _, variance = moments(mantissa, scale, samples)
-    return variance <= weight**2 / (8 * samples**2)
+def of_the_squared_number(samples: int) -> Fraction:
+    return Fraction(1, 8 * samples**2)
 
 
-def single_below_a_ninth(mantissa: int, scale: int) -> bool:
-    return variance_below_a_ninth(mantissa, scale, 1)
+def from_the_shift_below(x: int, sign: int, exponent: int, bits: list[int]) -> Fraction:
+    return shift_add(x, sign, exponent - 1, bits)
 
 
-def relative_below_a_ninth(mantissa: int, scale: int, samples: int) -> bool:
-    _, _, mean, variance = moments(mantissa, scale, samples)
-    return variance / mean**2 <= Fraction(1, 9 * samples)
+def without_the_mean(x: int, sign: int, exponent: int, bits: list[int]) -> Fraction:
+    return len(bits) * shift_add(x, sign, exponent, bits)
 
 
-def relative_of_one_sample_more(mantissa: int, scale: int, samples: int) -> bool:
-    _, _, mean, variance = moments(mantissa, scale, samples)
-    return variance / mean**2 <= Fraction(1, 8 * (samples + 1))
+def without_the_sign(x: int, sign: int, exponent: int, bits: list[int]) -> Fraction:
+    return shift_add(x, abs(sign), exponent, bits)
 
 
-def greatest_at_three_fifths(exponent: int, probability: str) -> bool:
-    p = Fraction(probability)
-    return p * (1 - p) <= Fraction(3, 5) * Fraction(2, 5)
+moments = claims._moments
+shift_add = claims._shift_add
 
-
-def relative_greatest_at_two_fifths(exponent: int, probability: str) -> bool:
-    p, q = Fraction(probability), Fraction(2, 5)
-    return p * (1 - p) / (1 + p) ** 2 <= q * (1 - q) / (1 + q) ** 2
-
-
-def shift_one_less(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
-    return shift_add(x, mantissa, scale, bits, exponent=-1)
-
-
-def shift_by_n_less(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
-    return shift_add(x, mantissa, scale, bits, back=1)
-
-
-def shift_without_sign(x: int, mantissa: int, scale: int, bits: list[int]) -> bool:
-    return shift_add(x, mantissa, scale, bits, sign=False)
-
-
-def shift_add(
-    x: int, mantissa: int, scale: int, bits: list[int], exponent: int = 0, back: int = 0, sign: bool = True
-) -> bool:
-    weight, octave, _, _ = moments(mantissa, scale)
-    encoded = PSB().encode(torch.tensor([float(weight)], dtype=torch.float64))
-    drawn = Fraction(PSB().from_counts(encoded, torch.tensor([sum(bits)]), len(bits)).item())
-    shifted = sum(x * octave * Fraction(2) ** (exponent + bit) for bit in bits) / len(bits) * 2**back
-    return bool((-shifted if sign and weight < 0 else shifted) == x * drawn)
-
-
-MUTANTS = {
-    "psb_unbiased": [mean_from_above, mean_without_sign],
-    "psb_variance": [variance_with_two, variance_with_e, single_below_a_ninth],
-    "psb_variance_bound": [variance_below_a_ninth, variance_below_of_square],
-    "psb_relative_bound": [relative_below_a_ninth, relative_of_one_sample_more],
-    "psb_variance_maximum": [greatest_at_three_fifths],
-    "psb_relative_maximum_at_third": [relative_greatest_at_two_fifths],
-    "psb_shift_add": [shift_one_less, shift_by_n_less, shift_without_sign],
+CODE = "reluscope_catalog.claims.hartmann_number_systems:"
+MUTANTS: dict[str, list[Any]] = {
+    "psb_unbiased": [{f"{CODE}PSB": DoubledMean}, {f"{CODE}_moments": of_another_probability}],
+    "psb_variance": [
+        {f"{CODE}_printed_variance": variance_with_two},
+        {f"{CODE}_printed_variance": variance_with_e},
+        {f"{CODE}_share": a_ninth},
+    ],
+    "psb_variance_bound": [{f"{CODE}_share": a_ninth}, {f"{CODE}_share": of_the_squared_number}],
+    "psb_relative_bound": [{f"{CODE}_share": a_ninth}, {f"{CODE}_share": of_one_sample_more}],
+    "psb_variance_maximum": [{f"{CODE}_MIDWAY": Fraction(3, 5)}],
+    "psb_relative_maximum_at_third": [{f"{CODE}_THIRD": Fraction(2, 5)}, {f"{CODE}_share": a_ninth}],
+    "psb_shift_add": [
+        {f"{CODE}_shift_add": from_the_shift_below},
+        {f"{CODE}_shift_add": without_the_mean},
+        {f"{CODE}_shift_add": without_the_sign},
+    ],
 }
 
 
