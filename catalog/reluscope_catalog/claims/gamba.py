@@ -68,19 +68,8 @@ def projection_cosine(weight: Filter, height: int, width: int, stride: int, padd
 
 def projection_cosine_within(weight: Filter, height: int, width: int, stride: int, padding: int) -> bool:
     """Return whether each row, times the vector of ones, is the sum of the weights that lie on the input."""
-    kernel = len(weight[0])
-    tops = range(-padding, height + padding - kernel + 1, stride)
-    lefts = range(-padding, width + padding - kernel + 1, stride)
-    sums = [
-        sum(
-            channel[p][q]
-            for channel in weight
-            for p, q in itertools.product(range(kernel), repeat=2)
-            if 0 <= top + p < height and 0 <= left + q < width
-        )
-        for top, left in itertools.product(tops, lefts)
-    ]
-    return _rows(weight, height, width, stride, padding).sum(1).tolist() == sums
+    size = (height, width, stride, padding)
+    return _rows(weight, *size).sum(1).tolist() == _sums_on_the_input(weight, *size)
 
 
 def cosine_sign_only(
@@ -102,7 +91,7 @@ def cosine_sign_only_within(
     )
     rows = _rows(weight, height, width, stride, padding)
     whole = [row for row, (a, b) in zip(rows, itertools.product(down, across), strict=True) if a and b]
-    told = (bias == 0 or bias * total > 0 or factor * abs(total) > abs(bias)) and whole != []
+    told = _told(bias, factor, total) and whole != []
     return all((_sign(factor * int(row.sum()) + bias) == _sign(total)) == told for row in whole)
 
 
@@ -147,8 +136,8 @@ def cosines_at_init_limit(channels: int, kernel: int, height: int, width: int, o
     normal = _normal_moment(order) / Fraction(inputs) ** half
     if not normal:
         return found == 0
-    pairs = half * (half - 1)
-    return Fraction(pairs, number + pairs) <= 1 - found / normal <= Fraction(pairs, number)
+    least, most = _shortfall(number, order)
+    return least <= 1 - found / normal <= most
 
 
 def cosine_moment(number: int, inputs: int, order: int) -> Fraction:
@@ -200,6 +189,33 @@ def _rows(weight: Filter, height: int, width: int, stride: int, padding: int) ->
     basis = torch.eye(inputs, dtype=torch.float64).reshape(inputs, len(weight), height, width)
     kernel = torch.tensor([weight], dtype=torch.float64)
     return torch.nn.functional.conv2d(basis, kernel, stride=stride, padding=padding).flatten(1).t()
+
+
+# of the weights that lie on the input, for each receptive field
+def _sums_on_the_input(weight: Filter, height: int, width: int, stride: int, padding: int) -> list[int]:
+    kernel = len(weight[0])
+    tops = range(-padding, height + padding - kernel + 1, stride)
+    lefts = range(-padding, width + padding - kernel + 1, stride)
+    return [
+        sum(
+            channel[p][q]
+            for channel in weight
+            for p, q in itertools.product(range(kernel), repeat=2)
+            if 0 <= top + p < height and 0 <= left + q < width
+        )
+        for top, left in itertools.product(tops, lefts)
+    ]
+
+
+# whether the bias does not turn the sign: it has that of the sum of the weights, or f |W_m 1| > |b|
+def _told(bias: int, factor: int, total: int) -> bool:
+    return bias == 0 or bias * total > 0 or factor * abs(total) > abs(bias)
+
+
+# m (m - 1) / (n + m (m - 1)) and m (m - 1) / n, m half of the order
+def _shortfall(number: int, order: int) -> tuple[Fraction, Fraction]:
+    pairs = order // 2 * (order // 2 - 1)
+    return Fraction(pairs, number + pairs), Fraction(pairs, number)
 
 
 def _total(weight: Filter) -> int:

@@ -82,14 +82,14 @@ def identity_cell_projection_with_bias(
 ) -> bool:
     """Return whether c' = b V + c carries x of the identity cell over."""
     w, b, v = matrix(weight), _bias(weight, target, x), matrix(readout)
-    return carried(w, b, x, v, constant, added(product([b], v)[0], constant))
+    return carried(w, b, x, v, constant, _offset(b, v, constant))
 
 
 def zero_cell_projection(weight: Rows, shift: list[int], points: Rows, readout: Rows, constant: list[int]) -> bool:
     """Return whether c' = b W+ W V + c carries the points of the identity cell and of the zero cell over."""
     w, v = matrix(weight), matrix(readout)
     b = product(matrix([shift]), w)[0]
-    offset = added(product(product([b], pseudo_inverse(w)), product(w, v))[0], constant)
+    offset = _offset(product(product([b], pseudo_inverse(w)), w)[0], v, constant)
     inside = [x for x in points if len(set(pattern(w, b, x))) == 1]
     return all(carried(w, b, x, v, constant, offset) for x in inside)
 
@@ -99,7 +99,7 @@ def independent_columns_projection(
 ) -> bool:
     """Return whether c' = b V + c carries every point over."""
     w, v, b = matrix(weight), matrix(readout), matrix([bias])[0]
-    offset = added(product([b], v)[0], constant)
+    offset = _offset(b, v, constant)
     return all(carried(w, b, x, v, constant, offset) for x in points)
 
 
@@ -124,6 +124,11 @@ def carried(w: Matrix, b: list[Fraction], x: list[int], v: Matrix, constant: Any
     projected = product([added(y, [-value for value in b])], pseudo_inverse(w))
     left = added(product(projected, product(w, v))[0], offset)
     return left == added(product([y], v)[0], constant)
+
+
+# c' = b V + c
+def _offset(b: list[Fraction], v: Matrix, constant: list[int]) -> list[Fraction]:
+    return added(product([b], v)[0], constant)
 
 
 def _bias(weight: Rows, target: list[int], x: list[int]) -> list[Fraction]:

@@ -97,21 +97,31 @@ def intrinsic_parameters(inputs: int, filters: int, hidden_layers: int, classes:
     """Return whether the printed sum gives the printed number, and a network of these widths has as many."""
     from reluscope_plugins.architectures.mlp import mlp
 
-    stated = (inputs + 1) * filters + (filters + 1) * filters * hidden_layers + (filters + 1) * classes
+    stated = intrinsic_count(inputs, filters, hidden_layers, classes)
     network = mlp(widths=[inputs, filters, *([filters] * hidden_layers), classes])
     return stated == printed == numbers(network)
 
 
 def thousand_layer_parameters(filters: int, classes: int, last: int, printed: list[int]) -> bool:
     """Return whether the sums give the printed numbers of weights, of the normalisation, and of both."""
-    weights = 3 * 3 * 3 * filters + filters * classes + sum(filters * filters for _ in range(1, last + 1))
-    normalisation = 4 * (classes + sum(filters for _ in range(last + 1)))
+    weights, normalisation = thousand_layer_counts(filters, classes, last)
     return [weights, normalisation, weights + normalisation] == printed
 
 
 def extrinsic_count(inputs: int, filters: int, layers: int) -> int:
     """Return ((n + 1) m + n) L."""
     return ((inputs + 1) * filters + inputs) * layers
+
+
+def intrinsic_count(inputs: int, filters: int, hidden_layers: int, classes: int) -> int:
+    """Return (n + 1) m + (m + 1) m L + (m + 1) c."""
+    return (inputs + 1) * filters + (filters + 1) * filters * hidden_layers + (filters + 1) * classes
+
+
+def thousand_layer_counts(filters: int, classes: int, last: int) -> tuple[int, int]:
+    """Return the printed sums, of the weights and of the normalisation."""
+    weights = 3 * 3 * 3 * filters + filters * classes + sum(filters * filters for _ in range(1, last + 1))
+    return weights, 4 * (classes + sum(filters for _ in range(last + 1)))
 
 
 def numbers(network: torch.nn.Module) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
@@ -17,47 +16,21 @@ from reluscope_catalog.claims import gamba as claims
 CODE = "reluscope_catalog.claims.gamba"
 
 
-def sums_of_turned_filters(weight: Any, **size: Any) -> bool:
-    return own_sums(weight, turned=True, **size) == own_sums(weight, **size)
+def of_turned_filters(weight: Any, *size: int) -> list[int]:
+    return sums([[row[::-1] for row in channel[::-1]] for channel in weight], *size)
 
 
-def sums_of_a_smaller_input(weight: Any, **size: Any) -> bool:
-    return own_sums(weight, short=1, **size) == own_sums(weight, **size)
+def of_the_whole_filter(weight: Any, *size: int) -> list[int]:
+    return [claims._total(weight)] * len(sums(weight, *size))
 
 
-def own_sums(
-    weight: Any, height: int, width: int, stride: int, padding: int, *, turned: bool = False, short: int = 0
-) -> list[float]:
-    """Sum the weights that lie on the input, or on all of it but its last rows; or those of the filter turned."""
-    kernel = len(weight[0])
-    places = range(kernel - 1, -1, -1) if turned else range(kernel)
-    return [
-        sum(
-            channel[places[p]][places[q]]
-            for channel in weight
-            for p in range(kernel)
-            for q in range(kernel)
-            if 0 <= top + p < height - short and 0 <= left + q < width
-        )
-        for top in range(-padding, height + padding - kernel + 1, stride)
-        for left in range(-padding, width + padding - kernel + 1, stride)
-    ]
+def told_on_the_wall(bias: int, factor: int, total: int) -> bool:
+    """Return f |W_m 1| >= |b| in place of >."""
+    return told(bias, factor, total) or factor * abs(total) == abs(bias)
 
 
-def told(bias: int, factor: int, total: int, *, from_the_wall: bool = False, doubled: bool = False) -> bool:
-    reach = factor * abs(total) * (2 if doubled else 1)
-    return bias * total >= 0 or reach > abs(bias) or (from_the_wall and reach == abs(bias))
-
-
-def sign_on_the_wall(weight: Any, bias: int, factor: int, **size: int) -> bool:
-    """Return the claim with f >= |b| / |W_m 1| in place of >."""
-    total = claims._total(weight)
-    return told(bias, factor, total, from_the_wall=True) == (sign(factor * total + bias) == sign(total))
-
-
-def sign_from_half_as_far(weight: Any, bias: int, factor: int, **size: int) -> bool:
-    total = claims._total(weight)
-    return told(bias, factor, total, doubled=True) == (sign(factor * total + bias) == sign(total))
+def told_from_half_as_far(bias: int, factor: int, total: int) -> bool:
+    return told(bias, 2 * factor, total)
 
 
 def one_more(number: int) -> Any:
@@ -75,37 +48,56 @@ def law_with_zeros_below(weights: list[int]) -> Any:
     return below + zero, Fraction(0), above
 
 
-def one_of_words(filters: list[list[int]]) -> bool:
-    zeros = [law(weights)[1] for weights in filters]
-    return bool(claims._aligned(filters)[0] == math.prod(1 - zero for zero in zeros) / 2 ** len(filters))
+def all_positive(filters: list[list[int]]) -> tuple[Fraction, Fraction]:
+    """Return the probability that all cosines are positive twice, where one is that they agree."""
+    positive = aligned(filters)[1]
+    return positive, positive
 
 
-def binomial_with_zeros(filters: list[list[int]]) -> bool:
-    number = len(filters)
-    return claims._negatives(filters) == [Fraction(math.comb(number, k), 2**number) for k in range(number + 1)]
+def of_the_first_filter_twice(filters: list[list[int]]) -> list[Fraction]:
+    """Return the law of 2 n_1 + n_2 + ... in place of n_1 + n_2 + ...."""
+    found = negatives(filters[1:]) if filters[1:] else [Fraction(1)]
+    below = 1 - law(filters[0])[2]
+    return [
+        a * (1 - below) + b * below
+        for a, b in zip([*found, Fraction(0)], [Fraction(0), Fraction(0), *found][: len(found) + 1], strict=True)
+    ]
 
 
-def normal_within_a_smaller_share(**case: int) -> bool:
-    number, inputs = case["channels"] * case["kernel"] ** 2, case["channels"] * case["height"] * case["width"]
-    half = case["order"] // 2
-    normal = claims._normal_moment(case["order"]) / Fraction(inputs) ** half
-    found = moment(number, inputs, case["order"])
-    return normal == 0 or bool(1 - found / normal <= Fraction(half * (half - 1), number + half * (half - 1)))
+def within_a_smaller_share(number: int, order: int) -> tuple[Fraction, Fraction]:
+    least, _ = shortfall(number, order)
+    return Fraction(0), least
 
 
-sign = claims._sign
+def beyond_the_greater_share(number: int, order: int) -> tuple[Fraction, Fraction]:
+    _, most = shortfall(number, order)
+    return most, Fraction(1)
+
+
 moment = claims.cosine_moment
 law = claims._law
+sums = claims._sums_on_the_input
+told = claims._told
+aligned = claims._aligned
+negatives = claims._negatives
+shortfall = claims._shortfall
 
 MUTANTS: dict[str, list[Any]] = {
-    "projection_cosine_within": [sums_of_turned_filters, sums_of_a_smaller_input],
-    "cosine_sign_only_within": [sign_on_the_wall, sign_from_half_as_far],
+    "projection_cosine_within": [
+        {f"{CODE}:_sums_on_the_input": of_turned_filters},
+        {f"{CODE}:_sums_on_the_input": of_the_whole_filter},
+    ],
+    "cosine_sign_only_within": [{f"{CODE}:_told": told_on_the_wall}, {f"{CODE}:_told": told_from_half_as_far}],
     "cosines_at_init_sphere": [{f"{CODE}:cosine_moment": one_more(1)}, {f"{CODE}:cosine_moment": of_the_filter}],
-    "cosines_at_init_limit": [normal_within_a_smaller_share, {f"{CODE}:cosine_moment": one_more(5)}],
+    "cosines_at_init_limit": [
+        {f"{CODE}:_shortfall": within_a_smaller_share},
+        {f"{CODE}:_shortfall": beyond_the_greater_share},
+        {f"{CODE}:cosine_moment": one_more(5)},
+    ],
     "alignment_probability_two": [
-        one_of_words,
-        binomial_with_zeros,
+        {f"{CODE}:_aligned": all_positive},
         {f"{CODE}:_law": law_with_zeros_below},
+        {f"{CODE}:_negatives": of_the_first_filter_twice},
     ],
 }
 

@@ -14,42 +14,16 @@ from reluscope_catalog.claims import hartmann_parameters as parameters
 from reluscope_catalog.claims.exact_matrices import matrix, product, pseudo_inverse, reduced, transposed
 
 
-def parts(weight: Any, readout: Any, bias: Any) -> tuple[Any, Any, Any]:
-    w, v = matrix(weight), matrix(readout)
-    return w, v, product([bias], v)[0]
+def with_the_bias_subtracted(b: list[Fraction], v: Any, constant: Any) -> list[Fraction]:
+    return offset([-value for value in b], v, constant)
 
 
-def bias_subtracted(weight: Any, target: Any, x: Any, readout: Any, constant: Any) -> bool:
-    bias = claims.added(target, [-value for value in product(matrix([x]), matrix(weight))[0]])
-    w, v, shift = parts(weight, readout, bias)
-    return claims.carried(w, bias, x, v, constant, claims.added([-value for value in shift], constant))
+def without_the_bias(b: list[Fraction], v: Any, constant: Any) -> list[Fraction]:
+    return offset([Fraction(0)] * len(b), v, constant)
 
 
-def outside_the_cells(weight: Any, shift: Any, points: Any, readout: Any, constant: Any) -> bool:
-    bias = product(matrix([shift]), matrix(weight))[0]
-    w, v, offset = parts(weight, readout, bias)
-    return all(claims.carried(w, bias, x, v, constant, claims.added(offset, constant)) for x in points)
-
-
-def shift_of_one_cell_alone(weight: Any, shift: Any, points: Any, readout: Any, constant: Any) -> bool:
-    bias = product(matrix([shift]), matrix(weight))[0]
-    w, v, _ = parts(weight, readout, bias)
-    return all(claims.carried(w, bias, x, v, constant, constant) for x in points[:1])
-
-
-def without_bias(weight: Any, bias: Any, points: Any, readout: Any, constant: Any) -> bool:
-    w, v, _ = parts(weight, readout, matrix([bias])[0])
-    return all(claims.carried(w, matrix([bias])[0], x, v, constant, constant) for x in points)
-
-
-def with_transpose(weight: Any, bias: Any, points: Any, readout: Any, constant: Any) -> bool:
-    w, v, shift = parts(weight, readout, matrix([bias])[0])
-    for x in points:
-        y = [max(value, Fraction(0)) for value in claims.added(product(matrix([x]), w)[0], bias)]
-        projected = product([claims.added(y, [-value for value in bias])], transposed(w))
-        if claims.added(product(projected, product(w, v))[0], shift) != product([y], v)[0]:
-            return False
-    return True
+def of_all_cells(w: Any, b: Any, x: Any) -> list[bool]:
+    return [True]
 
 
 def homogeneous(inputs: int, filters: int, layers: int) -> int:
@@ -73,36 +47,57 @@ class WithoutExtrinsicShift(parameters.ExtrinsicLayer):
         return x + (silent * self.intrinsic_shift) @ self.weight.T
 
 
-def one_more_hidden(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
-    return parameters.intrinsic_parameters(inputs, filters, hidden_layers + 1, classes, printed)
+def one_more_hidden(inputs: int, filters: int, hidden_layers: int, classes: int) -> int:
+    return intrinsic(inputs, filters, hidden_layers + 1, classes)
 
 
-def one_class_less(inputs: int, filters: int, hidden_layers: int, classes: int, printed: int) -> bool:
-    return parameters.intrinsic_parameters(inputs, filters, hidden_layers, classes - 1, printed)
+def one_class_less(inputs: int, filters: int, hidden_layers: int, classes: int) -> int:
+    return intrinsic(inputs, filters, hidden_layers, classes - 1)
 
 
-def one_term_more(filters: int, classes: int, last: int, printed: list[int]) -> bool:
-    return parameters.thousand_layer_parameters(filters, classes, last + 1, printed)
+def one_term_more(filters: int, classes: int, last: int) -> tuple[int, int]:
+    return thousand_layers(filters, classes, last + 1)
 
 
-def one_class_more(filters: int, classes: int, last: int, printed: list[int]) -> bool:
-    return parameters.thousand_layer_parameters(filters, classes + 1, last, printed)
+def one_class_more(filters: int, classes: int, last: int) -> tuple[int, int]:
+    return thousand_layers(filters, classes + 1, last)
 
 
-_COUNT = "reluscope_catalog.claims.hartmann_parameters:extrinsic_count"
-_NETWORK = "reluscope_catalog.claims.hartmann_parameters:ExtrinsicLayer"
+offset = claims._offset
+intrinsic = parameters.intrinsic_count
+thousand_layers = parameters.thousand_layer_counts
+
+_CELLS = "reluscope_catalog.claims.hartmann_cells:"
+_PARAMETERS = "reluscope_catalog.claims.hartmann_parameters:"
 MUTANTS: dict[str, list[Any]] = {
-    "identity_cell_projection_with_bias": [bias_subtracted],
-    "zero_cell_projection": [outside_the_cells, shift_of_one_cell_alone],
-    "independent_columns_projection": [without_bias, with_transpose],
-    "extrinsic_parameters_by_layer": [
-        {_COUNT: homogeneous},
-        {_COUNT: shifted_once},
-        {_COUNT: as_printed},
-        {_NETWORK: WithoutExtrinsicShift},
+    "identity_cell_projection_with_bias": [
+        {f"{_CELLS}_offset": with_the_bias_subtracted},
+        {f"{_CELLS}_offset": without_the_bias},
+        {f"{_CELLS}pseudo_inverse": transposed},
     ],
-    "intrinsic_parameters": [one_more_hidden, one_class_less],
-    "thousand_layer_parameters_to_998": [one_term_more, one_class_more],
+    "zero_cell_projection": [
+        {f"{_CELLS}pattern": of_all_cells},
+        {f"{_CELLS}_offset": without_the_bias},
+        {f"{_CELLS}pseudo_inverse": transposed},
+    ],
+    "independent_columns_projection": [
+        {f"{_CELLS}_offset": without_the_bias},
+        {f"{_CELLS}pseudo_inverse": transposed},
+    ],
+    "extrinsic_parameters_by_layer": [
+        {f"{_PARAMETERS}extrinsic_count": homogeneous},
+        {f"{_PARAMETERS}extrinsic_count": shifted_once},
+        {f"{_PARAMETERS}extrinsic_count": as_printed},
+        {f"{_PARAMETERS}ExtrinsicLayer": WithoutExtrinsicShift},
+    ],
+    "intrinsic_parameters": [
+        {f"{_PARAMETERS}intrinsic_count": one_more_hidden},
+        {f"{_PARAMETERS}intrinsic_count": one_class_less},
+    ],
+    "thousand_layer_parameters_to_998": [
+        {f"{_PARAMETERS}thousand_layer_counts": one_term_more},
+        {f"{_PARAMETERS}thousand_layer_counts": one_class_more},
+    ],
 }
 
 
