@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from reluscope_catalog.claims.exact_laws import signed, variance
-from reluscope_plugins.geometry.perturbation import expected_squared_norm
 
 Cases = SearchStrategy[dict[str, Any]]
 Floats = npt.NDArray[np.float64]
@@ -47,13 +46,7 @@ def widths() -> Cases:
     return st.fixed_dictionaries({"hidden": st.sampled_from([2, 4, 8, 1])})
 
 
-def expected_perturbation(inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]) -> bool:
-    """Return whether the mean is at most C^2 n_c / n_1 for the region of 0 and the one beyond its nearest wall."""
-    mean, rounding = nearest_difference(inputs, outputs, inward, outward, biases)
-    return mean <= printed(inputs, outputs, inward, outward) + rounding
-
-
-def expected_perturbation_fixed(
+def expected_perturbation(
     inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int], unit: int
 ) -> bool:
     """Return whether it is at the foot of 0 on the wall of that unit, and C^2 n_c / n_1 is the mean of the bound."""
@@ -67,7 +60,15 @@ def expected_perturbation_fixed(
     return _mean_square(first, second, chosen) == claimed and mean <= claimed + rounding
 
 
-def expected_perturbation_chosen(
+def expected_perturbation_nearest(
+    inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]
+) -> bool:
+    """Return whether the mean is at most C^2 n_c / n_1 for the region of 0 and the one beyond its nearest wall."""
+    mean, rounding = nearest_difference(inputs, outputs, inward, outward, biases)
+    return mean <= printed(inputs, outputs, inward, outward) + rounding
+
+
+def expected_perturbation_nearest_row(
     inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]
 ) -> bool:
     """Return whether it is at most C n_c / n_1 E[|w_k|^2], k of the nearest wall, and that is the mean of the bound."""
@@ -77,30 +78,14 @@ def expected_perturbation_chosen(
     return _mean_square(first, second, _nearest(first, biases)) == bound and mean <= bound + rounding
 
 
-def expected_perturbation_nearest(generator: np.random.Generator, size: int, hidden: int) -> Floats:
-    """Return squared differences of the slopes in the region of 0 and in the one beyond its nearest wall."""
-    inward, outward, bias, nearest = _drawn(generator, size, hidden)
-    changes = inward * outward
-    change = np.take_along_axis(changes, nearest, 1)[:, 0]
-    here = np.sum(changes * (bias > 0), axis=1)
-    there = here + np.where(np.take_along_axis(bias, nearest, 1)[:, 0] > 0, -change, change)
-    found: Floats = (np.abs(here) - np.abs(there)) ** 2
-    return found
-
-
-def expected_perturbation_nearest_value(hidden: int) -> float:
-    """Return C^2 n_c / n_1."""
-    return expected_squared_norm(_C, outputs=1, hidden=hidden)
-
-
-def expected_perturbation_nearest_norm(generator: np.random.Generator, size: int, hidden: int) -> Floats:
+def expected_perturbation_nearest_uniform(generator: np.random.Generator, size: int, hidden: int) -> Floats:
     """Return squared norms of the perturbation between the region of 0 and the one beyond its nearest wall."""
-    inward, outward, _, nearest = _drawn(generator, size, hidden)
+    inward, outward, nearest = _drawn(generator, size, hidden)
     found: Floats = np.take_along_axis(inward * outward, nearest, 1)[:, 0] ** 2
     return found
 
 
-def expected_perturbation_nearest_norm_value(hidden: int) -> float:
+def expected_perturbation_nearest_uniform_value(hidden: int) -> float:
     """Return C n_c / n_1 (1 / 2 - 2^-n_1 / (n_1 + 2))."""
     return _C / hidden * (1 / 2 - 0.5**hidden / (hidden + 2))
 
@@ -141,7 +126,7 @@ def printed(inputs: int, outputs: int, inward: list[int], outward: list[int]) ->
 
 
 def squares(hidden: int) -> tuple[float, float]:
-    """Return bounds of w_1^2 w_2^2, and so of squared differences of slopes, and more than rounding beyond them."""
+    """Return bounds of w_1^2 w_2^2, and more than rounding beyond them."""
     return 0.0, (1 + 2**-20) / hidden
 
 
@@ -222,8 +207,8 @@ def _mean_square_of_nearest(inputs: int, inward: list[int], biases: list[int]) -
 
 
 # as torch draws them; and the unit whose wall is nearest to 0
-def _drawn(generator: np.random.Generator, size: int, hidden: int) -> tuple[Floats, Floats, Floats, Integers]:
+def _drawn(generator: np.random.Generator, size: int, hidden: int) -> tuple[Floats, Floats, Integers]:
     inward, bias = generator.uniform(-1, 1, (2, size, hidden))
     outward = generator.uniform(-1, 1, (size, hidden)) / np.sqrt(hidden)
     nearest: Integers = np.argmin(np.abs(bias / inward), axis=1)[:, None]
-    return inward, outward, bias, nearest
+    return inward, outward, nearest

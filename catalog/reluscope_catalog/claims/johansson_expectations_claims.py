@@ -29,72 +29,53 @@ def _exact(name: str, module: str, strategy: str, **fields: Any) -> Claim:
     return Claim(name=name, strategy=f"{code}:{strategy}", predicate=f"{code}:{name}", **fields)
 
 
-def _mean(name: str, sample: str, **fields: Any) -> Claim:
-    code = f"{_CODE}_expectations"
-    return Claim(
-        name=name,
-        strategy=f"{code}:widths",
-        sample=f"{code}:{sample}",
-        value=f"{code}:{sample}_value",
-        bounds=f"{code}:squares",
-        assumption=_UNIFORM,
-        **fields,
-    )
-
-
 CLAIMS = [
     _exact(
         "expected_perturbation",
         "expectations",
-        "laws",
-        summary="Mean difference of the singular values between adjacent regions",
-        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, where s_i and s'_i are the"
-        " singular values of W_R and W_R' in adjacent regions R and R': that of a point, and the one met first from it",
-        source="Johansson 2022, equations 2.9 to 2.13; which regions: appendix A.2.3",
-        assumption=_FINITE + "; the point 0",
-        picture=f"{_CODE}_pictures:expected_perturbation",
-        verdict="refuted",
-    ),
-    _exact(
-        "expected_perturbation_fixed",
-        "expectations",
         "laws_of_a_fixed_unit",
-        summary="Mean difference of the singular values between regions that differ in a neuron fixed before",
-        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C^2 n_c / n_1, where R and R' lie on both sides of a"
-        " point of the wall of neuron k, and k is fixed before the weights are drawn",
-        source="amends Johansson 2022, equations 2.9 to 2.13",
-        assumption=_FINITE + "; the point: the foot of 0 on that wall",
-        amends="expected_perturbation",
+        summary="Mean difference of the singular values between adjacent regions",
+        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C^2 n_c / n_1 at initialisation, where s_i and s'_i"
+        " are the singular values of W_R and W_R' in adjacent regions R and R', whose patterns differ in neuron k"
+        " alone; k is fixed before the weights are drawn",
+        source="Johansson 2022, equations 2.9 to 2.13",
+        assumption=_FINITE + "; R and R' are on both sides of the wall of neuron k at the foot of 0 on it",
     ),
     _exact(
-        "expected_perturbation_chosen",
+        "expected_perturbation_nearest",
         "expectations",
         "laws",
         summary="Mean difference of the singular values between the region of a point and the one met first",
-        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C n_c / n_1 E[||w_k||^2], where w_k is the row of"
-        " W_1 of the neuron that switches, for the region of a point and the adjacent one that is met first",
-        source="amends Johansson 2022, equations 2.9 to 2.13",
-        assumption=_FINITE + "; the point 0",
-        amends="expected_perturbation",
-    ),
-    _mean(
-        "expected_perturbation_nearest",
-        "expected_perturbation_nearest",
-        relation="at most",
-        summary="Mean difference of the singular values between adjacent regions, as the source measures it",
-        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, for the region of a point and"
-        " the adjacent one that is met first",
+        statement="E[sum over i of (s_i - s'_i)^2] <= C^2 n_c / n_1 at initialisation, where s_i and s'_i are the"
+        " singular values of W_R and W_R' for the region R of a point and the adjacent one R' that is met first from"
+        " it, so that the weights decide which neuron switches",
         source="Johansson 2022, equation 2.13 as used for figure 2.3 (left), appendix A.2.3",
+        assumption=_FINITE + "; the point 0",
         picture=f"{_CODE}_pictures:expected_perturbation_nearest",
         verdict="refuted",
     ),
-    _mean(
-        "expected_perturbation_nearest_norm",
-        "expected_perturbation_nearest_norm",
-        summary="Mean squared norm of the perturbation between adjacent regions, for uniform weights",
-        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C n_c / n_1 (1 / 2 - 2^(-n_1) / (n_1 + 2)), which"
-        " tends to 3/2 of C^2 n_c / n_1: the wall of a long row is met more often",
+    _exact(
+        "expected_perturbation_nearest_row",
+        "expectations",
+        "laws",
+        summary="Mean difference of the singular values to the region met first, by the row of its neuron",
+        statement="E[sum over i of (s_i - s'_i)^2] <= E||E||_F^2 = C n_c / n_1 E[||w_k||^2], where w_k is the row of"
+        " W_1 of the neuron that switches, for the region of a point and the adjacent one that is met first",
         source="amends Johansson 2022, equation 2.13 as used for figure 2.3 (left)",
+        assumption=_FINITE + "; the point 0",
+        amends="expected_perturbation_nearest",
+    ),
+    Claim(
+        name="expected_perturbation_nearest_uniform",
+        strategy=f"{_CODE}_expectations:widths",
+        sample=f"{_CODE}_expectations:expected_perturbation_nearest_uniform",
+        value=f"{_CODE}_expectations:expected_perturbation_nearest_uniform_value",
+        bounds=f"{_CODE}_expectations:squares",
+        summary="Mean squared norm of the perturbation to the region met first, for uniform weights",
+        statement="E||E||_F^2 = C n_c / n_1 (1 / 2 - 2^(-n_1) / (n_1 + 2)) for the region of a point and the adjacent"
+        " one that is met first, which tends to 3/2 of C^2 n_c / n_1: the wall of a long row is met more often",
+        source="amends Johansson 2022, equation 2.13 as used for figure 2.3 (left), with uniform weights as there",
+        assumption=_UNIFORM,
         amends="expected_perturbation_nearest",
     ),
     _exact(

@@ -59,7 +59,9 @@ def perturbation_norm(inward: list[list[int]], outward: list[list[int]], unit: i
     return bars({"printed": [printed], "found": [found]}, labels=[f"squared norm of E, k = {unit + 1}"])
 
 
-def expected_perturbation(inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]) -> str:
+def expected_perturbation_nearest(
+    inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int]
+) -> str:
     """Draw the mean of the squared differences beside C^2 n_c / n_1.
 
     Args:
@@ -75,21 +77,6 @@ def expected_perturbation(inputs: int, outputs: int, inward: list[int], outward:
     found = johansson_expectations.nearest_difference(inputs, outputs, inward, outward, biases)[0]
     printed = johansson_expectations.printed(inputs, outputs, inward, outward)
     return bars({"claimed at most": [printed], "found": [found]}, labels=[f"n_1 = {len(biases)}"])
-
-
-def expected_perturbation_nearest(hidden: int) -> str:
-    """Draw n_1 times the mean of the squared norm of E, for uniform weights, beside C^2.
-
-    Args:
-        hidden: The number of neurons to mark.
-
-    Returns:
-        SVG.
-    """
-    widths = range(1, max(10, hidden) + 1)
-    claimed = [(n, n * johansson_expectations.expected_perturbation_nearest_value(n)) for n in widths]
-    norm = [(n, n * johansson_expectations.expected_perturbation_nearest_norm_value(n)) for n in widths]
-    return graph({"claimed": claimed, "E|E|^2": norm}, marks=[norm[hidden - 1]], title="n_1 times the mean, over n_1")
 
 
 def pieces(slopes: list[int]) -> str:

@@ -59,6 +59,11 @@ def inputs_one_more(hidden: int) -> float:
     return 1 / 3 / hidden * (1 / 2 - 0.5**hidden / (hidden + 1))
 
 
+def first_unit_drawn(generator: np.random.Generator, size: int, hidden: int) -> Any:
+    inward, outward, nearest = drawn(generator, size, hidden)
+    return inward, outward, np.zeros_like(nearest)
+
+
 def doubled(*case: Any) -> Fraction:
     return 2 * changes(*case)
 
@@ -86,25 +91,27 @@ def without_the_probability(inward: list[int], outward: list[int], biases: list[
     return found <= changes(inward, outward, biases, x)
 
 
+drawn = means._drawn
 mean_square = means._mean_square
 nearest_row = means._mean_square_of_nearest
 changes = intervals._changes
 printed = intervals._printed
 
 MUTANTS: dict[str, list[Any]] = {
-    "expected_perturbation_fixed": [
+    "expected_perturbation": [
         {f"{MEANS}variance": square_of_the_mean},
         norm_of_the_nearest,
     ],
-    "expected_perturbation_chosen": [
+    "expected_perturbation_nearest_row": [
         {f"{MEANS}_mean_square": norm_of_the_next_unit},
         {f"{MEANS}_mean_square_of_nearest": row_of_the_first_unit},
         {f"{MEANS}_mean_square_of_nearest": row_of_the_farthest},
     ],
-    "expected_perturbation_nearest_norm": [
+    "expected_perturbation_nearest_uniform": [
         {"value": limit_of_many},
         {"value": power_one_less},
         {"value": inputs_one_more},
+        {f"{MEANS}_drawn": first_unit_drawn},
     ],
     "unit_interval_increments_counted": [increments_one_less, increments_of_the_larger_end],
     "unit_interval_bound_any_width": [
@@ -147,8 +154,7 @@ def test_singular_values_by_decomposition() -> None:
 
 
 def test_the_printed_mean_is_exceeded_by_half_in_the_limit() -> None:
-    ratio = means.expected_perturbation_nearest_norm_value(40) / means.expected_perturbation_nearest_value(40)
-    assert ratio == pytest.approx(1.5, rel=1e-12)
-    assert means.expected_perturbation_nearest_norm_value(1) == pytest.approx(
-        means.expected_perturbation_nearest_value(1)
-    )
+    printed = [1 / 9 / hidden for hidden in (1, 40)]  # C^2 n_c / n_1
+    one, many = (means.expected_perturbation_nearest_uniform_value(hidden) for hidden in (1, 40))
+    assert one == pytest.approx(printed[0])
+    assert many / printed[1] == pytest.approx(1.5, rel=1e-12)

@@ -29,12 +29,11 @@ CASES: list[tuple[str, dict[str, Any], str, int]] = [
         2,
     ),
     (
-        "expected_perturbation",
+        "expected_perturbation_nearest",
         {"inputs": 1, "outputs": 1, "inward": [1, 2], "outward": [1], "biases": [-5, -7]},
         "rect",
         3,
     ),
-    ("expected_perturbation_nearest", {"hidden": 2}, "circle", 1),
     ("unit_interval_increments", {"slopes": [0, 1, 2, 3]}, "polyline", 1),
     ("unit_interval_bound", {"inward": [1], "outward": [1], "biases": [0], "x": "-1/2"}, "rect", 5),
     ("unit_interval_bound_apart", {"inward": [1], "outward": [1], "biases": [0], "x": "-1/2"}, "rect", 5),
