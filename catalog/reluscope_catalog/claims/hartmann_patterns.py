@@ -162,18 +162,13 @@ def pattern_dimension_of_units(layers: Layers) -> bool:
 def first_layer_convex(weight: list[list[int]], bias: list[int], first: list[int], second: list[int], way: str) -> bool:
     """Return whether a point between two of one pattern has that pattern."""
     t, layers = Fraction(way), [(weight, bias)]
-    between = [Fraction(x + t * (y - x)) for x, y in zip(first, second, strict=True)]
-    return not at(layers, first) == at(layers, second) != at(layers, between)
+    return not at(layers, first) == at(layers, second) != at(layers, _between(first, second, t))
 
 
 def deeper_layers_nonconvex(layer: int, inputs: int, shift: int, scale: int) -> bool:
     """Return whether the printed network, continued to this layer, has a cell there that is not convex."""
-    pad = [0] * (inputs - 2)
-    first = ([[scale, 0, *pad], [0, scale, *pad]], [1 + scale * shift] * 2)
-    network: list[Layer] = [first, ([[-1, -1]], [1]), *([([[1]], [0])] * (layer - 2))]
-    ends = [
-        [Fraction(x, scale) - shift, Fraction(y, scale) - shift, *map(Fraction, pad)] for x, y in ((1, -3), (-3, 1))
-    ]
+    network, rest = _printed_network(layer, inputs, shift, scale), [Fraction(0)] * (inputs - 2)
+    ends = [[Fraction(x, scale) - shift, Fraction(y, scale) - shift, *rest] for x, y in ((1, -3), (-3, 1))]
     middle = [(x + y) / 2 for x, y in zip(*ends, strict=True)]
     at_ends = {at(network, end)[layer - 1] for end in ends}
     return len(at_ends) == 1 and at(network, middle)[layer - 1] not in at_ends
@@ -191,21 +186,12 @@ def nonconvex_segment_falling(x: str) -> bool:
 
 def bias_scaling_invariance(layers: Layers, factor: str) -> bool:
     """Return whether there are as many patterns of all layers together with all biases times the factor."""
-    c = Fraction(factor)
-    # A layer's pre-activations may be multiplied by the denominator q: with weights W and biases q^l c b in the l-th
-    # layer all are q^l times as large as with biases c b.
-    q = c.denominator
-    scaled = [
-        ([[q * w for w in row] for row in weight], [int(q ** (place + 1) * c * b) for b in bias])
-        for place, (weight, bias) in enumerate(layers)
-    ]
-    return len(patterns(layers)) == len(patterns(scaled))
+    return len(patterns(layers)) == len(patterns(_scaled(layers, Fraction(factor))))
 
 
 def constant_bias_count(layers: Layers, one: int, other: int) -> bool:
     """Return whether there are as many patterns with all biases the one as with all the other."""
-    weight, bias = layers[0]
-    return len(patterns([(weight, [one] * len(bias))])) == len(patterns([(weight, [other] * len(bias))]))
+    return len(patterns([_with_constant(layers[0], one)])) == len(patterns([_with_constant(layers[0], other)]))
 
 
 def entropy_as_printed(units: int, counts: list[int]) -> bool:
@@ -222,10 +208,11 @@ def entropy_of_shares(units: int, counts: list[int]) -> bool:
     power = Fraction(number**number, math.prod(c**c for c in counts))  # 2^(n H)
     found = {"layer": _distribution(units, counts)}
     computed: float = relative_pattern_entropy.implementation()(found)["layer"]
-    exact = math.log2(power) / number / math.log2(min(2**units, number))
+    most = _most(units, number)
+    exact = math.log2(power) / number / math.log2(most)
     # at most 8 terms, each a product, quotient and logarithm: a few roundings each, relative to a sum of at most 3
     near = abs(computed - exact) <= 64 * float(np.finfo(float).eps) * 3
-    return bool(1 <= power <= min(2**units, number) ** number) and 0 <= computed <= 1 and near
+    return bool(1 <= power <= most**number) and 0 <= computed <= 1 and near
 
 
 def jaccard_similarity(first: list[int], second: list[int]) -> bool:
@@ -254,6 +241,37 @@ def _row(entry: SearchStrategy[int], size: int) -> SearchStrategy[list[int]]:
 def _size(layers: Layers) -> tuple[int, int]:
     weight, bias = layers[0]
     return len(weight[0]), len(bias)
+
+
+# x + t (y - x)
+def _between(first: list[int], second: list[int], t: Fraction) -> list[Fraction]:
+    return [Fraction(x + t * (y - x)) for x, y in zip(first, second, strict=True)]
+
+
+# of the proof: two units, one of both, and units that carry it on; of an input that is shifted and scaled
+def _printed_network(layer: int, inputs: int, shift: int, scale: int) -> list[Layer]:
+    pad = [0] * (inputs - 2)
+    first = ([[scale, 0, *pad], [0, scale, *pad]], [1 + scale * shift] * 2)
+    return [first, ([[-1, -1]], [1]), *([([[1]], [0])] * (layer - 2))]
+
+
+# A layer's pre-activations may be multiplied by the denominator q: with weights W and biases q^l c b in the l-th layer
+# all are q^l times as large as with biases c b.
+def _scaled(layers: Layers, c: Fraction) -> Layers:
+    q = c.denominator
+    return [
+        ([[q * w for w in row] for row in weight], [int(q ** (place + 1) * c * b) for b in bias])
+        for place, (weight, bias) in enumerate(layers)
+    ]
+
+
+def _with_constant(layer: Layer, bias: int) -> Layer:
+    return layer[0], [bias] * len(layer[1])
+
+
+# patterns that can be seen: 2^d, and one for each sample
+def _most(units: int, number: int) -> int:
+    return min(2**units, number)
 
 
 def _on_the_segment(x: Fraction, y: Fraction) -> bool:

@@ -54,14 +54,8 @@ def all_positive(filters: list[list[int]]) -> tuple[Fraction, Fraction]:
     return positive, positive
 
 
-def of_the_first_filter_twice(filters: list[list[int]]) -> list[Fraction]:
-    """Return the law of 2 n_1 + n_2 + ... in place of n_1 + n_2 + ...."""
-    found = negatives(filters[1:]) if filters[1:] else [Fraction(1)]
-    below = 1 - law(filters[0])[2]
-    return [
-        a * (1 - below) + b * below
-        for a, b in zip([*found, Fraction(0)], [Fraction(0), Fraction(0), *found][: len(found) + 1], strict=True)
-    ]
+def of_one_filter_more(filters: list[list[int]]) -> list[Fraction]:
+    return negatives([*filters, filters[0]])
 
 
 def within_a_smaller_share(number: int, order: int) -> tuple[Fraction, Fraction]:
@@ -97,7 +91,7 @@ MUTANTS: dict[str, list[Any]] = {
     "alignment_probability_two": [
         {f"{CODE}:_aligned": all_positive},
         {f"{CODE}:_law": law_with_zeros_below},
-        {f"{CODE}:_negatives": of_the_first_filter_twice},
+        {f"{CODE}:_negatives": of_one_filter_more},
     ],
 }
 
