@@ -58,15 +58,14 @@ def product_variance(values: list[int], deviation: str) -> bool:
 
 def product_variance_of_moment(values: list[int], deviation: str) -> bool:
     """Return whether Var(w x) = Var(w) E[x^2]."""
-    return variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * sum(x * x for x in values) / len(values)
+    return variance(values, Fraction(deviation)) == Fraction(deviation) ** 2 * _mean_square(values)
 
 
 def owen_integral(a: str, b: str) -> bool:
     """Return whether the printed value lies between a lower and an upper sum of the integral."""
     steepness, slope = abs(float(Fraction(a))), float(Fraction(b))
     lower, upper, rounding = _integral(steepness, slope)
-    printed = (math.pi / 2 + math.atan(slope / steepness)) / (2 * math.pi * steepness)
-    return lower - rounding <= printed <= upper + rounding
+    return lower - rounding <= _owen(steepness, slope) <= upper + rounding
 
 
 def erf_inverse_main(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
@@ -124,6 +123,15 @@ def _rounding(number: Fraction, sigma: Fraction, u: Fraction) -> float:
     quantile = float(u)
     density = math.exp(-(quantile**2) / 2) / math.sqrt(2 * math.pi)
     return 16 * EPS * (1 + abs(float(number)) + float(sigma) * (abs(quantile) + 1 / density))
+
+
+def _mean_square(values: list[int]) -> Fraction:
+    return Fraction(sum(x * x for x in values), len(values))
+
+
+# (pi / 2 + arctan(b / |a|)) / (2 pi |a|)
+def _owen(a: float, b: float) -> float:
+    return (math.pi / 2 + math.atan(b / a)) / (2 * math.pi * a)
 
 
 # Between points of equal mass of the normal density, Phi(b x) is monotone: its values at both ends bound it. Each mass

@@ -20,6 +20,7 @@ from reluscope_plugins.temperature.theorem import predicted_distance
 Cases = SearchStrategy[dict[str, Any]]
 
 _SIGNED = st.sampled_from([1, -1, 2, -2])
+_NO_RATE = 0.0
 _RATES = [Fraction(k, 8) for k in (8, -8, 16, -16, 24, -24, 0, 4, -4, 2, -2, 1, -1, 12, -12)]
 
 
@@ -87,13 +88,6 @@ def first_layers() -> Cases:
     )
 
 
-def uneven_layers() -> Cases:
-    """Return those whose inputs are not of mean zero, and whose biases do not make up for it."""
-    return first_layers().filter(
-        lambda case: case["positive"] != 0.5 and case["step_bias"] != case["step"] * case["bias"]
-    )
-
-
 def distance_nonnegative(
     weight: Rows, bias: list[int], readout: list[int], data: Rows, targets: list[int], rate: str
 ) -> bool:
@@ -112,9 +106,9 @@ def distance_zero_rate(
     """Return whether no pattern changes in a step of an optimizer with the rate 0, nor in what the library measures."""
     model, stepper = _module(weight, bias, readout, data, targets, optimizer)
     x = _tensor(data)
-    measured = float(pattern_distances(model, x, OptimizerStep(stepper), [0.0]).values[0, 0])
+    measured = float(pattern_distances(model, x, OptimizerStep(stepper), [_NO_RATE]).values[0, 0])
     before = model[0](x) > 0
-    stepper.param_groups[0]["lr"] = 0.0
+    stepper.param_groups[0]["lr"] = _NO_RATE
     stepper.step()
     return measured == 0 == float(temperature(measured)) and bool((before == (model[0](x) > 0)).all())
 
@@ -167,20 +161,10 @@ def pattern_changes(
     return np.asarray(((before > 0) != (after > 0)).any(1))
 
 
-def arctan_law(
-    units: int, inputs: int, rate: float, step: float, bias: float, step_bias: float, positive: float
-) -> float:
-    """Return the probability of Theorem 1 as printed, with the variances of the inputs."""
-    variance = 4 * positive * (1 - positive)
-    return predicted_distance(
-        1.0, step, units, rate, squared_norm=inputs * variance, bias_std=bias, step_bias_std=step_bias
-    )
-
-
 def arctan_law_of_moments(
     units: int, inputs: int, rate: float, step: float, bias: float, step_bias: float, positive: float
 ) -> float:
-    """Return the same with E[x^2], which is 1."""
+    """Return the probability of Theorem 1 with E[x^2], which is 1, in place of the variance."""
     return predicted_distance(1.0, step, units, rate, squared_norm=inputs, bias_std=bias, step_bias_std=step_bias)
 
 

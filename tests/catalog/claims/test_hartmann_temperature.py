@@ -12,99 +12,76 @@ from hypothesis import given, settings
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from reluscope.optimizer_step import OptimizerStep
 from reluscope_catalog.claims import hartmann_models as models
 from reluscope_catalog.claims import hartmann_temperature as claims
 from reluscope_catalog.claims.exact_steps import distance, moved, read, stepped
-from reluscope_plugins.temperature.distance import pattern_distances
+from reluscope_plugins.temperature.distance import pattern_distances, temperature
 from reluscope_plugins.temperature.error_function import ErrorFunction
+from reluscope_plugins.temperature.theorem import predicted_distance
 
 
-def at_another_rate(weight: Any, bias: Any, readout: Any, data: Any, targets: Any, rate: str) -> bool:
-    layer = read(weight, bias, readout)
-    model, optimizer = claims._module(weight, bias, readout, data, targets, "SGD")
-    step = OptimizerStep(optimizer)
-    table = pattern_distances(model, claims._tensor(data), step, [2 * float(Fraction(rate))])
-    after = stepped(layer, data, targets, -Fraction(rate))
-    return float(table.values[0, 0]) == float(distance(layer, after, data))
+def at_twice_the_rate(model: Any, x: Any, step: Any, rates: Any) -> Any:
+    return pattern_distances(model, x, step, [2 * rate for rate in rates])
 
 
-def positive(weight: Any, bias: Any, readout: Any, data: Any, targets: Any, rate: str) -> bool:
-    layer = read(weight, bias, readout)
-    return distance(layer, stepped(layer, data, targets, -Fraction(rate)), data) > 0
+def at_an_eighth_more(model: Any, x: Any, step: Any, rates: Any) -> Any:
+    return pattern_distances(model, x, step, [rate + 0.125 for rate in rates])
 
 
-def at_the_rate_of_an_eighth(weight: Any, bias: Any, readout: Any, data: Any, targets: Any, optimizer: str) -> bool:
-    model, stepper = claims._module(weight, bias, readout, data, targets, optimizer)
-    x = claims._tensor(data)
-    before = model[0](x) > 0
-    stepper.step()
-    return bool((before == (model[0](x) > 0)).all())
+def uphill(layer: Any, data: Any, targets: Any, eta: Fraction) -> Any:
+    return stepped(layer, data, targets, -eta)
 
 
-def further_on(
-    weight: Any, bias: Any, readout: Any, data: Any, targets: Any, rate: str, direction: Any, bias_direction: Any
-) -> bool:
-    layer, eta = read(weight, bias, readout), Fraction(rate)
-    there = moved(layer, direction, bias_direction, eta)
-    back = moved(there, direction, bias_direction, eta)
-    return distance(layer, there, data) == distance(there, back, data)
+def inverted(share: float) -> Any:
+    return -temperature(share)
 
 
-def in_the_other_direction(
-    weight: Any, bias: Any, readout: Any, data: Any, targets: Any, rate: str, direction: Any, bias_direction: Any
-) -> bool:
-    layer, eta = read(weight, bias, readout), Fraction(rate)
-    there = moved(layer, direction, bias_direction, eta)
-    other = moved(layer, direction, bias_direction, -eta)
-    return distance(layer, there, data) == distance(layer, other, data)
+def further_on(layer: Any, direction: Any, bias_direction: Any, eta: Fraction) -> Any:
+    return moved(layer, direction, bias_direction, abs(eta))
 
 
-def law_of_the_other_ratio(
-    rate: float, step: float, units: int, inputs: int, bias: float, step_bias: float, positive: float
+def half_of_the_way_back(layer: Any, direction: Any, bias_direction: Any, eta: Fraction) -> Any:
+    return moved(layer, direction, bias_direction, eta if eta > 0 else eta / 2)
+
+
+def of_the_other_ratio(
+    std: float, step_std: float, units: int, rate: float, *, bias_std: float, step_bias_std: float, **inputs: float
 ) -> float:
-    ratio = math.hypot(math.sqrt(inputs), bias) / math.hypot(step * math.sqrt(inputs), step_bias)
-    return float(1 - (1 - math.atan(rate * ratio) / math.pi) ** units)
+    return predicted_distance(step_std, std, units, rate, bias_std=step_bias_std, step_bias_std=bias_std, **inputs)
 
 
-def law_of_one_unit_more(units: int, **case: Any) -> float:
-    return claims.arctan_law_of_moments(units=units + 1, **case)
+def of_one_unit_more(std: float, step_std: float, units: int, rate: float, **others: float) -> float:
+    return predicted_distance(std, step_std, units + 1, rate, **others)
 
 
-def law_without_bias(**case: Any) -> float:
-    return claims.arctan_law_of_moments(**case | {"bias": 0.0, "step_bias": 0.0})
+def without_the_bias(*given: Any, squared_norm: float, **biases: float) -> float:
+    return predicted_distance(*given, squared_norm=squared_norm)
 
 
-def law_off_by_one_percent(**case: Any) -> float:
-    return 1.01 * claims.arctan_law_of_moments(**case)
+def one_percent_more(*given: Any, **others: float) -> float:
+    return 1.01 * predicted_distance(*given, **others)
 
 
-def moment_of_first_order(values: list[int], deviation: str) -> bool:
-    variance = models.variance(values, Fraction(deviation))
-    return variance == Fraction(deviation) ** 2 * Fraction(sum(map(abs, values)), len(values)) ** 2
+def product_of_variances(values: list[int], deviation: Fraction) -> Fraction:
+    """Return what 3.19 has for the variance of w x."""
+    mean = Fraction(sum(values), len(values))
+    return deviation**2 * sum(((x - mean) ** 2 for x in values), Fraction(0)) / len(values)
 
 
-def deviation_of_the_weight(values: list[int], deviation: str) -> bool:
-    return models.variance(values, Fraction(deviation)) == Fraction(deviation) * sum(x * x for x in values) / len(
-        values
-    )
+def square_of_the_mean(values: list[int]) -> Fraction:
+    return Fraction(sum(map(abs, values)), len(values)) ** 2
 
 
-def owen(a: str, b: str, value: Any) -> bool:
-    lower, upper, rounding = models._integral(abs(float(Fraction(a))), float(Fraction(b)))
-    return bool(lower - rounding <= value(float(Fraction(a)), float(Fraction(b))) <= upper + rounding)
+def owen_without_magnitude(a: float, b: float) -> float:
+    return (math.pi / 2 + math.atan(b)) / (2 * math.pi * a)
 
 
-def owen_without_magnitude(a: str, b: str) -> bool:
-    return owen(a, b, lambda a, b: (math.pi / 2 + math.atan(b / a)) / (2 * math.pi * a))
+def owen_of_the_inverse_ratio(a: float, b: float) -> float:
+    return (math.pi / 2 + math.atan(b * a)) / (2 * math.pi * a)
 
 
-def owen_of_the_inverse_ratio(a: str, b: str) -> bool:
-    return owen(a, b, lambda a, b: (math.pi / 2 + math.atan(b * abs(a))) / (2 * math.pi * abs(a)))
-
-
-def owen_off_by_one_percent(a: str, b: str) -> bool:
-    return owen(a, b, lambda a, b: 1.01 * (math.pi / 2 + math.atan(b / abs(a))) / (2 * math.pi * abs(a)))
+def one_percent_greater(a: float, b: float) -> float:
+    return 1.01 * owen(a, b)
 
 
 def sum_with_the_other_sign(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
@@ -133,26 +110,41 @@ class OffModel(ErrorFunction):
         return ErrorFunction.mu_for(*given) + 1e-9
 
 
-_MODEL = "reluscope_catalog.claims.hartmann_models:ErrorFunction"
+owen = models._owen
+
+_STEPS = "reluscope_catalog.claims.hartmann_temperature:"
+_MODELS = "reluscope_catalog.claims.hartmann_models:"
+_MODEL = f"{_MODELS}ErrorFunction"
 
 
 MUTANTS: dict[str, list[Any]] = {
-    "distance_nonnegative": [at_another_rate, positive],
-    "distance_zero_rate": [at_the_rate_of_an_eighth],
-    "distance_reversal_of_direction": [further_on, in_the_other_direction],
-    "product_variance_of_moment": [moment_of_first_order, deviation_of_the_weight],
-    "owen_integral": [owen_without_magnitude, owen_of_the_inverse_ratio, owen_off_by_one_percent],
+    "distance_nonnegative": [
+        {f"{_STEPS}pattern_distances": at_twice_the_rate},
+        {f"{_STEPS}stepped": uphill},
+        {f"{_STEPS}temperature": inverted},
+    ],
+    "distance_zero_rate": [{f"{_STEPS}_NO_RATE": 0.125}, {f"{_STEPS}pattern_distances": at_an_eighth_more}],
+    "distance_reversal_of_direction": [{f"{_STEPS}moved": further_on}, {f"{_STEPS}moved": half_of_the_way_back}],
+    "arctan_law_of_moments": [
+        {f"{_STEPS}predicted_distance": of_the_other_ratio},
+        {f"{_STEPS}predicted_distance": of_one_unit_more},
+        {f"{_STEPS}predicted_distance": without_the_bias},
+        {f"{_STEPS}predicted_distance": one_percent_more},
+    ],
+    "product_variance_of_moment": [
+        {f"{_MODELS}variance": product_of_variances},
+        {f"{_MODELS}_mean_square": square_of_the_mean},
+    ],
+    "owen_integral": [
+        {f"{_MODELS}_owen": owen_without_magnitude},
+        {f"{_MODELS}_owen": owen_of_the_inverse_ratio},
+        {f"{_MODELS}_owen": one_percent_greater},
+    ],
     "erf_inverse_sum": [sum_with_the_other_sign],
     "erf_inverse_appendix": [rate_with_the_other_sign, mu_with_the_other_sign],
     "erf_inverse_appendix_rate": [rate_with_the_other_sign, {_MODEL: OffModel}],
     "erf_inverse_appendix_mu": [mu_with_the_other_sign, {_MODEL: OffModel}],
 }
-MUTANTS["arctan_law_of_moments"] = [
-    {"value": law_of_the_other_ratio},
-    {"value": law_of_one_unit_more},
-    {"value": law_without_bias},
-    {"value": law_off_by_one_percent},
-]
 
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 0.0), (0.5, -3.0), (8.0, 2.0), (0.125, 8.0)])
