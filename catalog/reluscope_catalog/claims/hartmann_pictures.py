@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 from scipy.special import ndtr
 
@@ -13,7 +12,7 @@ from reluscope_catalog.claims.exact_steps import Rows, read, stepped, values
 from reluscope_catalog.claims.hartmann_cells import added, pre_activations
 from reluscope_catalog.claims.hartmann_models import variance
 from reluscope_catalog.claims.hartmann_number_systems import relative_variance
-from reluscope_catalog.claims.hartmann_temperature import arctan_law, arctan_law_of_moments
+from reluscope_catalog.claims.hartmann_wide_layers import law as wide_law
 
 _STEPS = 64
 
@@ -51,22 +50,12 @@ def steps_back(weight: Rows, bias: list[int], readout: list[int], data: Rows, ta
     return bars(series, labels=labels if len(labels) < 5 else (), title="Signs of pre-activations: the patterns")
 
 
-def law(units: int, inputs: int, rate: float, step: float, bias: float, step_bias: float, positive: float) -> str:
+def law(inputs: int, units: int, positive: float) -> str:
     """Return a drawing of how often a pattern changes over the rate, as printed and by second moments."""
-    case: dict[str, Any] = {
-        "units": units,
-        "inputs": inputs,
-        "step": step,
-        "bias": bias,
-        "step_bias": step_bias,
-        "positive": positive,
-    }
-    rates = [2 * rate * place / _STEPS for place in range(_STEPS + 1)]
-    curves = {
-        "printed": [(eta, arctan_law(rate=eta, **case)) for eta in rates],
-        "by second moments": [(eta, arctan_law_of_moments(rate=eta, **case)) for eta in rates],
-    }
-    return graph(curves, marks=[(rate, arctan_law_of_moments(rate=rate, **case))], title="P(D) over the rate")
+    rates = [2 * place / (units * _STEPS) for place in range(_STEPS + 1)]
+    squares = {"printed": 4 * positive * (1 - positive), "by second moments": 1.0}
+    curves = {name: [(eta, wide_law(inputs, units, square, eta)) for eta in rates] for name, square in squares.items()}
+    return graph(curves, marks=[(1 / units, wide_law(inputs, units, 1.0))], title="P(D) over the rate")
 
 
 def printed_rate(mu: str, sigma: str, quantile: str) -> str:

@@ -28,7 +28,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, int], list[str]]] = {
         [],
     ),
     "arctan_law": (
-        {"units": 1, "inputs": 1, "rate": 1.0, "step": 1.0, "bias": 0.0, "step_bias": 2.0, "positive": 0.75},
+        {"inputs": 64, "units": 32, "positive": 0.9375},
         {"polyline": 2, "circle": 1},
         [],
     ),
