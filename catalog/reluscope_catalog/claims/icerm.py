@@ -114,12 +114,11 @@ def sawtooth_pieces(compositions: int) -> bool:
 def mirror_map_network(x: str) -> bool:
     """Return whether ReLU(2 ReLU(x) - 4 ReLU(x - 1/2)) is the mirror map, also as the library builds it."""
     place = Fraction(x)
-    printed = _relu(2 * _relu(place) - 4 * _relu(place - Fraction(1, 2)))
     values = [place]
     for weights, biases in hidden_layers(sawtooth(1)):
         rows = zip(weights, biases, strict=True)
         values = [_relu(sum((w * v for w, v in zip(row, values, strict=True)), Fraction(b))) for row, b in rows]
-    return [printed] == values == [mirror(place)]
+    return [_printed_mirror(place)] == values == [mirror(place)]
 
 
 def crossed_regions(
@@ -198,6 +197,11 @@ def composed_edges(count: int) -> tuple[Fraction, ...]:
         found |= level
         level = {place for y in level for place in (y / 2, 1 - y / 2)}
     return tuple(sorted(found))
+
+
+# ReLU(2 ReLU(x) - 4 ReLU(x - 1/2))
+def _printed_mirror(x: Fraction) -> Fraction:
+    return _relu(2 * _relu(x) - 4 * _relu(x - Fraction(1, 2)))
 
 
 def _relu(x: Fraction) -> Fraction:

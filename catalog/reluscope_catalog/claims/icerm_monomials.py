@@ -55,9 +55,7 @@ def monomial_neurons(powers: list[int]) -> bool:
 def monomial_neurons_each(powers: list[int]) -> bool:
     """Return whether sum_i (7 ceil(log2 r_i) + 4) is no less than the units of a network that makes the monomial."""
     model = monomial(powers, scale=_SCALE)
-    return made_by_gates(model) == powers and _hidden_units(model) <= sum(
-        7 * (power - 1).bit_length() + 4 for power in powers
-    )
+    return made_by_gates(model) == powers and _hidden_units(model) <= _stated_units(powers)
 
 
 def monomial_neurons_one_layer(powers: list[int]) -> bool:
@@ -109,6 +107,11 @@ def made_by_gates(model: Monomial) -> list[int]:
             [sum(r * made[place][j] for r, place in zip(orders, operands, strict=True)) for j in range(variables)]
         )
     return made[-1]
+
+
+# sum_i (7 ceil(log2 r_i) + 4)
+def _stated_units(powers: Sequence[int]) -> int:
+    return sum(7 * (power - 1).bit_length() + 4 for power in powers)
 
 
 # The powers of a gate, told by its weights; [] where they make no monomial. The scale is a power of two, so that steps

@@ -83,8 +83,7 @@ def partition_power_bound(inputs: int, units: int) -> bool:
 
 def partition_power_bound_per_input(inputs: int, units: int) -> bool:
     """Return whether sum_j binom(n1, j) >= (n1 / m)^m for m = min(n0, n1 / 2), both squared."""
-    twice = min(2 * inputs, units)
-    return hyperplane_regions(units, inputs) ** 2 >= Fraction(2 * units, twice) ** twice
+    return hyperplane_regions(units, inputs) ** 2 >= _squared_power(inputs, units)
 
 
 def depth_lower_bound(layers: list[Any]) -> bool:
@@ -109,8 +108,7 @@ def depth_lower_bound_attained(inputs: int, widths: list[int]) -> bool:
 
 def depth_lower_bound_per_input(inputs: int, widths: list[int]) -> bool:
     """Return whether a network of these widths has prod_l floor(n_l / n0)^n0 regions in the unit cube alone."""
-    least: int = math.prod(width // inputs for width in widths) ** inputs
-    return cube_regions(inputs, widths) >= least
+    return cube_regions(inputs, widths) >= _folds(inputs, widths)
 
 
 def cube_regions(inputs: int, widths: list[int]) -> int:
@@ -141,6 +139,18 @@ def _row(size: int) -> SearchStrategy[list[int]]:
 
 def _matrix(rows: int, columns: int) -> SearchStrategy[list[list[int]]]:
     return st.lists(_row(columns), min_size=rows, max_size=rows)
+
+
+# (n1 / m)^2m for m = min(n0, n1 / 2)
+def _squared_power(inputs: int, units: int) -> Fraction:
+    twice = min(2 * inputs, units)
+    return Fraction(2 * units, twice) ** twice
+
+
+# prod_l floor(n_l / n0)^n0
+def _folds(inputs: int, widths: Sequence[int]) -> int:
+    folds: int = math.prod(width // inputs for width in widths) ** inputs
+    return folds
 
 
 def _squared_product(inputs: int, widths: Sequence[int]) -> int:

@@ -89,14 +89,19 @@ def mean_active_norm(width: int) -> float:
 
 def trajectory_gaussian_growth_bound(width: int) -> bool:
     """Return whether sqrt(n / (2 pi)) <= c_n < sqrt(n / 2), with equality for one unit alone."""
-    # The mean norm of k numbers is a_k sqrt(2 / pi) for odd k and a_k sqrt(pi / 2) for even k, where a_1 = a_2 = 1
-    # and a_k = a_(k - 2) (k - 1) / (k - 2). So sqrt(2 pi) c_n = 2 odd + pi even, between sqrt(n) and sqrt(pi n).
+    even, odd = _even_and_odd(width)
+    low, high = (2 * odd + pi * even for pi in _PI)
+    least = low**2 > width if width > 1 else low == 1
+    return bool(least and high**2 < _PI[0] * width)
+
+
+# The mean norm of k numbers is a_k sqrt(2 / pi) for odd k and a_k sqrt(pi / 2) for even k, where a_1 = a_2 = 1 and
+# a_k = a_(k - 2) (k - 1) / (k - 2). So sqrt(2 pi) c_n = 2 odd + pi even, between sqrt(n) and sqrt(pi n).
+def _even_and_odd(width: int) -> tuple[Fraction, Fraction]:
     factors = [Fraction(0), Fraction(1), Fraction(1)]
     for kept in range(3, width + 1):
         factors.append(factors[kept - 2] * Fraction(kept - 1, kept - 2))
     even, odd = (
         sum((math.comb(width, k) * factors[k] for k in range(rest, width + 1, 2)), Fraction(0)) for rest in (0, 1)
     )
-    low, high = ((2 * odd + pi * even) / 2**width for pi in _PI)
-    least = low**2 > width if width > 1 else low == 1
-    return bool(least and high**2 < _PI[0] * width)
+    return even / 2**width, odd / 2**width

@@ -67,7 +67,7 @@ def trajectory_gaussian_m_any_share(direction: list[int], share: str) -> bool:
 
 def trajectory_gaussian_m_sparse(direction: list[int], share: str) -> bool:
     """Return whether E|u^T w| >= M ||u|| for M = alpha sigma_w sqrt(2 / pi), and equal if u has but one entry."""
-    found = sign([*mean_projection(direction, Fraction(share)), (-Fraction(share), _square(direction))])
+    found = sign([*mean_projection(direction, Fraction(share)), (-_sparse_m(Fraction(share)), _square(direction))])
     return found == int(share != "1" and sum(map(bool, direction)) > 1)
 
 
@@ -78,7 +78,7 @@ def trajectory_gaussian_m_scaled(direction: list[int]) -> bool:
 
 def trajectory_gaussian_m_per_width(direction: list[int]) -> bool:
     """Return whether E|u^T w| = M ||u|| for M = sigma_w sqrt(2 / (pi n)) and the variance sigma_w^2 / n."""
-    return sign([*_scaled(direction), (-1, Fraction(_square(direction), len(direction)))]) == 0
+    return sign([*_scaled(direction), (-1, _mean_square(direction))]) == 0
 
 
 def greatest_gaussian_m() -> float:
@@ -122,6 +122,16 @@ def mean_projection(direction: list[int], share: Fraction, variance: Fraction | 
 
 def _scaled(direction: list[int]) -> list[Term]:
     return mean_projection(direction, Fraction(1), Fraction(1, len(direction)))
+
+
+# M over sigma_w sqrt(2 / pi)
+def _sparse_m(share: Fraction) -> Fraction:
+    return share
+
+
+# ||u||^2 / n
+def _mean_square(direction: list[int]) -> Fraction:
+    return Fraction(_square(direction), len(direction))
 
 
 def _square(direction: list[int]) -> int:

@@ -16,128 +16,142 @@ from torch import nn
 
 from reluscope_catalog.claims import icerm as claims
 from reluscope_catalog.claims import icerm_monomials as monomials
-from reluscope_catalog.claims.exact_regions import arrangement_regions, hidden_layers, pieces
-from reluscope_catalog.claims.tanner import cube_regions
-from reluscope_plugins.architectures.monomial import monomial
+from reluscope_catalog.claims.exact_regions import hidden_layers, pieces
+from reluscope_plugins.architectures.monomial import monomial, softplus_derivative
 from reluscope_plugins.architectures.sawtooth import sawtooth
+from reluscope_plugins.regions.expected_breakpoints import expected_breakpoints_bound
 from reluscope_plugins.regions.folding_network import folding_network
 from reluscope_plugins.regions.line_regions import line_regions
 from reluscope_plugins.regions.rational_pieces import rational_pieces
+from reluscope_plugins.regions.region_bounds import montufar_lower_bound
 
 
 def binomials(units: int, terms: int) -> int:
     return sum(math.comb(units, j) for j in range(terms))
 
 
-def term_less(weights: list[list[int]], biases: list[int]) -> bool:
-    return arrangement_regions(weights, biases) <= binomials(len(weights), len(weights[0]))
+def term_less(units: int, inputs: int) -> int:
+    return binomials(units, inputs)
 
 
-def unit_less(weights: list[list[int]], biases: list[int]) -> bool:
-    return arrangement_regions(weights, biases) <= binomials(len(weights) - 1, len(weights[0]) + 1)
+def unit_less(units: int, inputs: int) -> int:
+    return binomials(units - 1, inputs + 1)
 
 
-def ceilings(inputs: int, widths: list[int]) -> bool:
-    folds = math.prod(math.ceil(width / inputs) for width in widths[:-1]) ** inputs
-    return cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
+def ceilings(inputs: int, widths: list[int]) -> int:
+    folds: int = math.prod(math.ceil(width / inputs) for width in widths[:-1]) ** inputs
+    return folds * binomials(widths[-1], inputs + 1)
 
 
-def all_widths_fold(inputs: int, widths: list[int]) -> bool:
-    folds = math.prod(width // inputs for width in widths) ** inputs
-    return cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
+def all_widths_fold(inputs: int, widths: list[int]) -> int:
+    folds: int = math.prod(width // inputs for width in widths) ** inputs
+    return folds * binomials(widths[-1], inputs + 1)
 
 
-def one_more(widths: list[int]) -> bool:
-    return claims.function_pieces(claims.unsilenced(widths)) > math.prod(widths[:-1]) * (widths[-1] + 1)
+def one_more(inputs: int, widths: list[int]) -> int:
+    return montufar_lower_bound(inputs, widths) + 1
 
 
-def silent_somewhere(widths: list[int]) -> bool:
-    return claims.function_pieces(folding_network(1, widths)) >= math.prod(widths[:-1]) * (widths[-1] + 1)
+def silent_somewhere(widths: list[int]) -> Any:
+    return folding_network(1, widths)
 
 
-def twice_as_many(compositions: int) -> bool:
-    return len(rational_pieces(sawtooth(compositions))) == 2 * compositions
+def composed_once_less(count: int) -> Any:
+    return composed_edges(count - 1)
 
 
-def composed_once_less(compositions: int) -> bool:
-    return rational_pieces(sawtooth(compositions)).edges == claims.composed_edges(compositions - 1)
+def composed_once_more(count: int) -> Any:
+    return sawtooth(count + 1)
 
 
 def rectified(x: Fraction) -> Fraction:
     return max(x, Fraction(0))
 
 
-def factor_of_three(x: str) -> bool:
-    place = Fraction(x)
-    return rectified(2 * rectified(place) - 3 * rectified(place - Fraction(1, 2))) == claims.mirror(place)
+def factor_of_three(x: Fraction) -> Fraction:
+    return rectified(2 * rectified(x) - 3 * rectified(x - Fraction(1, 2)))
 
 
-def kink_at_a_third(x: str) -> bool:
-    place = Fraction(x)
-    return rectified(2 * rectified(place) - 4 * rectified(place - Fraction(1, 3))) == claims.mirror(place)
+def kink_at_a_third(x: Fraction) -> Fraction:
+    return rectified(2 * rectified(x) - 4 * rectified(x - Fraction(1, 3)))
 
 
-def near(x: int, y: int, scale: float, at: int, error: int, *, lost: int = 0) -> bool:
-    model = monomial([1, 1], deep=False, scale=scale, at=float(at))
+def half_the_slope(inputs: int, widths: list[int], length: float, *, bias_std: float) -> float:
+    return expected_breakpoints_bound(inputs, widths, length, bias_std=bias_std) / 2
+
+
+def one_region_less(*given: Any, **others: float) -> float:
+    return expected_breakpoints_bound(*given, **others) - 1
+
+
+def of_one_layer_less(start: Any, end: Any, drawn: Any) -> Any:
+    """Return regions before the last layer, each cut into as many as it has units, and one."""
+    found = crossed(start, end, drawn[:-1]) if drawn[:-1] else np.ones(len(drawn[0][0]))
+    return found * (drawn[-1][0].shape[2] + 1)
+
+
+def one_scale_for_all(powers: list[int], *, deep: bool, scale: float, at: float) -> Any:
+    return monomial(powers, deep=deep, scale=1.0, at=at)
+
+
+@torch.no_grad()
+def first_unit_silent(powers: list[int], **others: Any) -> Any:
+    model = monomial(powers, **others)
     gate: Any = model.gates[0]
-    with torch.no_grad():
-        gate[2].weight[:, :lost] = 0.0
-    found = model(torch.tensor([[x / 8, y / 8]], dtype=torch.float64)).item()
-    return bool(abs(found - x * y / 64) < 2.0**-error)
+    gate[2].weight[:, 0] = 0.0
+    return model
 
 
-def one_scale_for_all(x: int, y: int, at: int, error: int) -> bool:
-    return near(x, y, 1.0, at, error)
+def three_for_each_square(powers: list[int]) -> int:
+    return sum(3 * (power - 1).bit_length() + 4 for power in powers)
 
 
-def three_units(x: int, y: int, at: int, error: int) -> bool:
-    return near(x, y, 2.0 ** -math.ceil(error / 2), at, error, lost=1)
+def nothing_for_each_variable(powers: list[int]) -> int:
+    return sum(7 * (power - 1).bit_length() for power in powers)
 
 
-def units_of(powers: list[int]) -> int:
-    return sum(
-        math.prod(power + 1 for power in monomials._gate_powers(gate)) for gate in monomial(powers, scale=2**-4).gates
-    )
+def of_one_order_more(order: int, at: float) -> float:
+    return softplus_derivative(order + 1, at)
 
 
-def three_for_each_square(powers: list[int]) -> bool:
-    return units_of(powers) <= sum(3 * math.ceil(math.log2(power)) + 4 for power in powers)
+def with_one_step_less(powers: list[int], **others: Any) -> Any:
+    """Return steps for the powers less the last one's: prod_i r_i units at most."""
+    return monomial([*powers[:-1], max(powers[-1] - 1, 1)], **others)
 
 
-def nothing_for_each_variable(powers: list[int]) -> bool:
-    return units_of(powers) <= sum(7 * math.ceil(math.log2(power)) for power in powers)
+composed_edges = claims.composed_edges
+crossed = claims._crossed
 
-
-def product_of_powers(powers: list[int]) -> bool:
-    return monomial(powers, deep=False, scale=2**-4).neurons <= math.prod(powers)
-
-
-def last_unit_lost(powers: list[int]) -> bool:
-    steps, factors = monomials.forward_differences(powers)
-    return monomials.makes_monomial(steps[:-1], factors[:-1], powers, math.prod(map(math.factorial, powers)))
-
-
+CODE = "reluscope_catalog.claims.icerm:"
+MONOMIALS = "reluscope_catalog.claims.icerm_monomials:"
 MUTANTS: dict[str, list[Any]] = {
-    "one_layer_upper_bound": [term_less, unit_less],
-    "montufar_attained_patterns": [ceilings, all_widths_fold],
-    "montufar_attained_functions": [one_more, silent_somewhere],
-    "sawtooth_pieces": [twice_as_many, composed_once_less],
-    "mirror_map_network": [factor_of_three, kink_at_a_third],
-    "product_gate": [one_scale_for_all, three_units],
-    "monomial_neurons_each": [three_for_each_square, nothing_for_each_variable],
-    "monomial_neurons_one_layer_enough": [product_of_powers, last_unit_lost],
+    "one_layer_upper_bound": [{f"{CODE}hyperplane_regions": term_less}, {f"{CODE}hyperplane_regions": unit_less}],
+    "montufar_attained_patterns": [
+        {f"{CODE}montufar_lower_bound": ceilings},
+        {f"{CODE}montufar_lower_bound": all_widths_fold},
+    ],
+    "montufar_attained_functions": [
+        {f"{CODE}montufar_lower_bound": one_more},
+        {f"{CODE}unsilenced": silent_somewhere},
+    ],
+    "sawtooth_pieces": [{f"{CODE}sawtooth": composed_once_more}, {f"{CODE}composed_edges": composed_once_less}],
+    "mirror_map_network": [{f"{CODE}_printed_mirror": factor_of_three}, {f"{CODE}_printed_mirror": kink_at_a_third}],
+    "product_gate": [{f"{MONOMIALS}monomial": one_scale_for_all}, {f"{MONOMIALS}monomial": first_unit_silent}],
+    "monomial_neurons_each": [
+        {f"{MONOMIALS}_stated_units": three_for_each_square},
+        {f"{MONOMIALS}_stated_units": nothing_for_each_variable},
+    ],
+    "monomial_neurons_one_layer_enough": [
+        {f"{MONOMIALS}monomial": with_one_step_less},
+        {f"{MONOMIALS}monomial": first_unit_silent},
+        {f"{MONOMIALS}softplus_derivative": of_one_order_more},
+    ],
+    "line_regions_linear": [
+        {f"{CODE}expected_breakpoints_bound": one_region_less},
+        {f"{CODE}expected_breakpoints_bound": half_the_slope},
+        {f"{CODE}_crossed": of_one_layer_less},
+    ],
 }
-
-
-def without_the_first_region(widths: list[int], bias_std: float, ends: list[list[int]]) -> float:
-    return claims.linear_bound(widths, bias_std, ends) - 1
-
-
-def half_the_slope(widths: list[int], bias_std: float, ends: list[list[int]]) -> float:
-    return (claims.linear_bound(widths, bias_std, ends) + 1) / 2
-
-
-MUTANTS["line_regions_linear"] = [{"value": without_the_first_region}, {"value": half_the_slope}]
 
 
 @pytest.mark.parametrize("width", range(1, 10))

@@ -26,69 +26,52 @@ def binomials(units: int, terms: int) -> int:
     return sum(math.comb(units, j) for j in range(terms))
 
 
-def term_less(weights: list[list[int]], biases: list[int]) -> bool:
-    return arrangement_regions(weights, biases) == binomials(len(weights), len(weights[0]))
+def term_less(units: int, inputs: int) -> int:
+    return binomials(units, inputs)
 
 
-def all_patterns(weights: list[list[int]], biases: list[int]) -> bool:
-    return bool(arrangement_regions(weights, biases) == 2 ** len(weights))
+def all_patterns(units: int, inputs: int) -> int:
+    return 2**units
 
 
-def central_of_one_unit_more(weights: list[list[int]], biases: list[int]) -> bool:
-    return arrangement_regions(weights, biases) == 2 * binomials(len(weights), len(weights[0]))
+def central_of_one_unit_more(units: int, inputs: int) -> int:
+    return 2 * binomials(units, inputs)
 
 
-def power_of_inputs(inputs: int, units: int) -> bool:
-    return binomials(units, inputs + 1) >= Fraction(units, inputs) ** (inputs + 1)
+def of_one_factor_more(inputs: int, units: int) -> Fraction:
+    """Return (n1 / n0)^(n0 + 1) in place of (n1 / n0)^n0, squared."""
+    return Fraction(units, inputs) ** (2 * inputs + 2)
 
 
-def term_less_in_power(inputs: int, units: int) -> bool:
-    twice = min(2 * inputs, units)
-    return bool(binomials(units, inputs) ** 2 >= Fraction(2 * units, twice) ** twice)
+def ceilings(inputs: int, widths: list[int]) -> int:
+    folds: int = math.prod(math.ceil(width / inputs) for width in widths[:-1]) ** inputs
+    return folds * binomials(widths[-1], inputs + 1)
 
 
-def ceilings(inputs: int, widths: list[int]) -> bool:
-    folds = math.prod(math.ceil(width / inputs) for width in widths[:-1]) ** inputs
-    return claims.cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
+def last_layer_folds_too(inputs: int, widths: list[int]) -> int:
+    return folds_of_each_input(inputs, widths[:-1]) * widths[-1] * binomials(widths[-1], inputs + 1)
 
 
-def last_layer_folds_too(inputs: int, widths: list[int]) -> bool:
-    folds = math.prod(width // inputs for width in widths)
-    return claims.cube_regions(inputs, widths) >= int(folds) * binomials(widths[-1], inputs + 1)
+def folds_of_each_input(inputs: int, widths: list[int]) -> int:
+    return int(math.prod(widths) ** inputs)
 
 
-def no_half(weights: list[int], biases: list[int], depth: int, points: list[list[int]]) -> bool:
-    expected, least, length = paths.growth_terms(weights, biases, depth, points)
-    return expected >= least**depth * length
+def one_more_power(inputs: int, widths: list[int]) -> int:
+    return int(math.prod(width // inputs for width in widths) ** (inputs + 1))
 
 
-def of_one_layer(weights: list[int], biases: list[int], depth: int, points: list[list[int]]) -> bool:
-    expected, least, length = paths.growth_terms(weights, biases, depth, points)
-    return expected * (1 + 2**-40) >= least / 2 * length
+def of_the_best_direction(weights: list[int], width: int) -> float:
+    return max(map(abs, weights)) * math.sqrt(width)
 
 
-MUTANTS: dict[str, list[Any]] = {
-    "one_layer_partitions_general": [term_less, all_patterns],
-    "one_layer_partitions_central": [term_less, central_of_one_unit_more],
-    "partition_power_bound_per_input": [power_of_inputs, term_less_in_power],
-    "depth_lower_bound_attained": [ceilings, last_layer_folds_too],
-    "trajectory_growth_symmetric": [no_half, of_one_layer],
-}
+def one_percent_greater(weights: list[int], width: int) -> float:
+    return 1.01 * greatest_m(weights, width)
 
 
-def folds_of_each_input(inputs: int, widths: list[int]) -> bool:
-    return bool(claims.cube_regions(inputs, widths) >= math.prod(widths) ** inputs)
-
-
-def one_more_power(inputs: int, widths: list[int]) -> bool:
-    return bool(claims.cube_regions(inputs, widths) >= math.prod(width // inputs for width in widths) ** (inputs + 1))
-
-
-def share_of_weights(direction: list[int], share: str, *, factor: Any) -> bool:
-    """Compare with another M, in a series of E|y| = (2 / pi) integral of (1 - E cos(t y)) / t^2 dt."""
-    return bool(
-        mean_modulus(direction, float(Fraction(share))) >= factor(float(Fraction(share))) * math.hypot(*direction)
-    )
+def without_the_half(*case: Any) -> tuple[float, float, float]:
+    """Return terms of M^L in place of (M / 2)^L."""
+    expected, least, length = terms(*case)
+    return expected, 2 * least, length
 
 
 def mean_modulus(direction: list[int], share: float) -> float:
@@ -109,68 +92,97 @@ def deviation_itself() -> float:
     return 1.0
 
 
-def root_of_share(direction: list[int], share: str) -> bool:
-    return share_of_weights(direction, share, factor=math.sqrt)
+def root_of_share(share: Fraction) -> Fraction:
+    return Fraction(math.sqrt(share))
 
 
-def share_and_a_hundredth(direction: list[int], share: str) -> bool:
-    return share_of_weights(direction, share, factor=lambda found: 1.01 * found)
+def share_and_a_hundredth(share: Fraction) -> Fraction:
+    return share * Fraction(101, 100)
 
 
-def of_one_weight_less(direction: list[int]) -> bool:
-    number = max(len(direction) - 1, 1)
-    return sign([*paths._scaled(direction), (-1, Fraction(paths._square(direction), number))]) == 0
+def of_one_weight_less(direction: list[int]) -> Fraction:
+    return Fraction(paths._square(direction), max(len(direction) - 1, 1))
 
 
-def without_the_root(direction: list[int]) -> bool:
-    return sign([*paths._scaled(direction), (Fraction(-1, len(direction)), paths._square(direction))]) == 0
+def without_the_root(direction: list[int]) -> Fraction:
+    return Fraction(paths._square(direction), len(direction) ** 2)
 
 
-def growth(norm: Any, depth: int, weight_std: float, ends: list[list[int]]) -> float:
-    width = len(ends[0])
-    factor = weight_std * norm(width) / math.sqrt(width) / gaussian.mean_norm(width**2)
-    return math.dist(*ends) * float(factor**depth)
+def root_of_the_mean_number(width: int) -> float:
+    """Return sqrt(E K) for E sqrt(K), of norms of K numbers."""
+    return gaussian.mean_norm(width) / math.sqrt(2)
 
 
-def growth_of_all_units(bias_std: float, **case: Any) -> float:
-    return growth(lambda width: gaussian.mean_norm(width) / math.sqrt(2), **case)  # sqrt(E K) for E sqrt(K)
+def root_of_half_the_width(width: int) -> float:
+    return math.sqrt(width / 2)
 
 
-def growth_of_the_root(bias_std: float, **case: Any) -> float:
-    return growth(lambda width: math.sqrt(width / 2), **case)
+def of_one_unit_more(width: int) -> float:
+    return active_norm(width + 1)
 
 
-def growth_of_one_unit_more(bias_std: float, **case: Any) -> float:
-    return growth(lambda width: gaussian.mean_active_norm(width + 1), **case)
+def of_one_more_kept(width: int) -> tuple[Fraction, Fraction]:
+    """Return the terms of c_(n + 1)."""
+    return even_and_odd(width + 1)
 
 
-def growth_of_a_layer_less(depth: int, **case: Any) -> float:
-    return gaussian.gaussian_growth(depth=depth - 1, **case)
+def one_tenth_less(width: int) -> tuple[Fraction, Fraction]:
+    even, odd = even_and_odd(width)
+    return even * Fraction(9, 10), odd * Fraction(9, 10)
 
 
-def twice_the_bound(width: int) -> bool:
-    return gaussian.mean_active_norm(width) >= math.sqrt(2 * width / (2 * math.pi))
+greatest_m = paths._greatest_m
+terms = paths.growth_terms
+active_norm = gaussian.mean_active_norm
+even_and_odd = gaussian._even_and_odd
 
-
-def below_a_third(width: int) -> bool:
-    return gaussian.mean_active_norm(width) < math.sqrt(width / 3)
-
-
-MUTANTS |= {
-    "depth_lower_bound_per_input": [folds_of_each_input, one_more_power],
+CODE = "reluscope_catalog.claims.tanner:"
+PATHS = "reluscope_catalog.claims.tanner_paths:"
+GAUSSIAN = "reluscope_catalog.claims.tanner_gaussian:"
+MUTANTS: dict[str, list[Any]] = {
+    "one_layer_partitions_general": [
+        {f"{CODE}hyperplane_regions": term_less},
+        {f"{CODE}hyperplane_regions": all_patterns},
+    ],
+    "one_layer_partitions_central": [
+        {f"{CODE}central_regions": term_less},
+        {f"{CODE}central_regions": central_of_one_unit_more},
+    ],
+    "partition_power_bound_per_input": [
+        {f"{CODE}hyperplane_regions": term_less},
+        {f"{CODE}_squared_power": of_one_factor_more},
+    ],
+    "depth_lower_bound_attained": [
+        {f"{CODE}pascanu_lower_bound": ceilings},
+        {f"{CODE}pascanu_lower_bound": last_layer_folds_too},
+    ],
+    "depth_lower_bound_per_input": [{f"{CODE}_folds": folds_of_each_input}, {f"{CODE}_folds": one_more_power}],
+    "trajectory_growth_symmetric": [
+        {f"{PATHS}growth_terms": without_the_half},
+        {f"{PATHS}_greatest_m": of_the_best_direction},
+        {f"{PATHS}_greatest_m": one_percent_greater},
+    ],
     "trajectory_gaussian_m": [
-        {"reluscope_catalog.claims.tanner_paths:greatest_gaussian_m": a_billionth_more},
-        {"reluscope_catalog.claims.tanner_paths:greatest_gaussian_m": deviation_itself},
+        {f"{PATHS}greatest_gaussian_m": a_billionth_more},
+        {f"{PATHS}greatest_gaussian_m": deviation_itself},
     ],
-    "trajectory_gaussian_m_sparse": [root_of_share, share_and_a_hundredth],
-    "trajectory_gaussian_m_per_width": [of_one_weight_less, without_the_root],
+    "trajectory_gaussian_m_sparse": [
+        {f"{PATHS}_sparse_m": root_of_share},
+        {f"{PATHS}_sparse_m": share_and_a_hundredth},
+    ],
+    "trajectory_gaussian_m_per_width": [
+        {f"{PATHS}_mean_square": of_one_weight_less},
+        {f"{PATHS}_mean_square": without_the_root},
+    ],
     "trajectory_gaussian_growth": [
-        {"value": growth_of_all_units},
-        {"value": growth_of_the_root},
-        {"value": growth_of_one_unit_more},
-        {"value": growth_of_a_layer_less},
+        {f"{GAUSSIAN}mean_active_norm": root_of_the_mean_number},
+        {f"{GAUSSIAN}mean_active_norm": root_of_half_the_width},
+        {f"{GAUSSIAN}mean_active_norm": of_one_unit_more},
     ],
-    "trajectory_gaussian_growth_bound": [twice_the_bound, below_a_third],
+    "trajectory_gaussian_growth_bound": [
+        {f"{GAUSSIAN}_even_and_odd": of_one_more_kept},
+        {f"{GAUSSIAN}_even_and_odd": one_tenth_less},
+    ],
 }
 
 
