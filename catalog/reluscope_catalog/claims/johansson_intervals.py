@@ -78,10 +78,7 @@ def unit_interval_bound_apart_share(inward: list[int], outward: list[int], biase
     """Return whether it is at most C / n_1 sum_k E[w_k^2; crossed] over the probability that they are."""
     outcomes = [outcome for outcome in _outcomes(inward, outward, biases, x) if outcome[2]]
     found = _mean((abs(here) - abs(there)) ** 2 for here, there, _ in outcomes)
-    together = Fraction(1)
-    for bias in biases:
-        together *= 1 - Fraction(len(_crossing(inward, bias, x)), 2 * len(inward))
-    bound = _changes(inward, outward, biases, x) / (1 - together)
+    bound = _changes(inward, outward, biases, x) / _share_apart(inward, biases, x)
     return found <= bound == _mean((here - there) ** 2 for here, there, _ in outcomes)
 
 
@@ -112,6 +109,14 @@ def _outcomes(inward: list[int], outward: list[int], biases: list[int], x: str) 
 def _changes(inward: list[int], outward: list[int], biases: list[int], x: str) -> Fraction:
     crossing = sum(w**2 for bias in biases for w in _crossing(inward, bias, x))
     return variance(outward) * Fraction(crossing, 2 * len(inward))
+
+
+# probability that x and x + 1 are in different regions
+def _share_apart(inward: list[int], biases: list[int], x: str) -> Fraction:
+    together = Fraction(1)
+    for bias in biases:
+        together *= 1 - Fraction(len(_crossing(inward, bias, x)), 2 * len(inward))
+    return 1 - together
 
 
 # weights whose threshold -b / w lies between

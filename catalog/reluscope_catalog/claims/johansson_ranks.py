@@ -64,7 +64,7 @@ def rank_of_product(sizes: list[int], seed: int, turned: bool) -> bool:
     found = factors[0]
     for factor in factors[1:]:
         found = multiplied(found, factor)
-    return _rank(found) == min(sizes)
+    return _rank(found) == _least(sizes)
 
 
 def rank_of_product_independent(sizes: list[int], seed: int, turned: bool) -> bool:
@@ -83,6 +83,11 @@ def _network(widths: list[int], seed: int, bias: int) -> tuple[exact.Layers, exa
 
 def _drawn(generator: random.Random, height: int, width: int) -> Matrix:
     return [[Fraction(generator.randint(-_RANGE, _RANGE), _RANGE) for _ in range(width)] for _ in range(height)]
+
+
+# min(n_1, ..., n_(n + 1))
+def _least(sizes: list[int]) -> int:
+    return min(sizes)
 
 
 def _rank(a: Matrix) -> int:

@@ -33,9 +33,8 @@ def told_from_half_as_far(bias: int, factor: int, total: int) -> bool:
     return told(bias, 2 * factor, total)
 
 
-def one_more(number: int) -> Any:
-    moment = claims.cosine_moment
-    return lambda weights, inputs, order: moment(weights + number, inputs, order)
+def of_five_weights_more(number: int, inputs: int, order: int) -> Fraction:
+    return moment(number + 5, inputs, order)
 
 
 def of_the_filter(number: int, inputs: int, order: int) -> Fraction:
@@ -82,11 +81,14 @@ MUTANTS: dict[str, list[Any]] = {
         {f"{CODE}:_sums_on_the_input": of_the_whole_filter},
     ],
     "cosine_sign_only_within": [{f"{CODE}:_told": told_on_the_wall}, {f"{CODE}:_told": told_from_half_as_far}],
-    "cosines_at_init_sphere": [{f"{CODE}:cosine_moment": one_more(1)}, {f"{CODE}:cosine_moment": of_the_filter}],
+    "cosines_at_init_sphere": [
+        {f"{CODE}:cosine_moment": of_five_weights_more},
+        {f"{CODE}:cosine_moment": of_the_filter},
+    ],
     "cosines_at_init_limit": [
         {f"{CODE}:_shortfall": within_a_smaller_share},
         {f"{CODE}:_shortfall": beyond_the_greater_share},
-        {f"{CODE}:cosine_moment": one_more(5)},
+        {f"{CODE}:cosine_moment": of_five_weights_more},
     ],
     "alignment_probability_two": [
         {f"{CODE}:_aligned": all_positive},

@@ -27,25 +27,28 @@ from reluscope_plugins.geometry.operator_norm import operator_norms
 from reluscope_plugins.geometry.perturbation import hidden_unit_norms
 
 
-def rank_without_patterns(sizes: list[int], seed: int, turned: bool) -> bool:
-    return johansson_ranks.rank_of_product(sizes, seed, turned) and min(sizes) == min(sizes[0], sizes[-1])
+def least_of_the_ends(sizes: list[int]) -> int:
+    return min(sizes[0], sizes[-1])
 
 
-def rank_without_last(sizes: list[int], seed: int, turned: bool) -> bool:
-    return johansson_ranks.rank_of_product(sizes, seed, turned) and min(sizes) == min(sizes[:-1])
+def least_without_the_last(sizes: list[int]) -> int:
+    return min(sizes[:-1])
 
 
-def norm_of_next_row(inward: Any, outward: Any, unit: int) -> bool:
-    row = inward[(unit + 1) % len(inward)]
-    squares = [sum(value**2 for value in values) for values in (row, inward[unit])]
-    column = sum(values[unit] ** 2 for values in outward)
-    return bool(column * squares[0] == column * squares[1])
+def of_the_next_unit(inward: Any, outward: Any, unit: int) -> Any:
+    return perturbation(inward, outward, (unit + 1) % len(inward))
 
 
-def norm_without_outputs(inward: Any, outward: Any, unit: int) -> bool:
-    column = sum(values[unit] ** 2 for values in outward)
-    square = sum(value**2 for value in inward[unit])
-    return bool(outward[0][unit] ** 2 * square == column * square)
+def of_the_first_output(inward: Any, outward: Any, unit: int) -> Any:
+    return perturbation(inward, outward[:1], unit)
+
+
+def for_fewer_units_alone(inputs: int, widths: list[int]) -> bool:
+    return sum(widths) < inputs
+
+
+def always(inputs: int, widths: list[int]) -> bool:
+    return True
 
 
 def one_unit_more() -> Any:
@@ -57,21 +60,29 @@ def one_unit_more() -> Any:
     )
 
 
-def edge_of_the_first_layer(hidden: Any, x: list[int]) -> bool:
-    return johansson_regions._distance_to_edge(hidden, x) == johansson_regions._distance_to_edge(hidden[:1], x)
+def edge_of_the_first_layer(hidden: Any, x: list[int]) -> Any:
+    return edge(hidden[:1], x)
 
 
 def off(function: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda *args, **kwargs: change(function(*args, **kwargs))
+    def changed(*given: Any) -> Any:
+        return change(function(*given))
+
+    changed.__name__ = change.__name__
+    return changed
 
 
-def half(values: torch.Tensor) -> torch.Tensor:
+def halved(values: Any) -> Any:
     return values / 2
 
 
 def first_layer_open(layers: Any, pattern: Any) -> Any:
     """Form the product without the first pattern."""
     return product(layers, [[1] * len(layer) if not number else layer for number, layer in enumerate(pattern)])
+
+
+def negated_map(model: Any, x: torch.Tensor, *, check: bool) -> Any:
+    return type("Map", (), {"weight": -affine(model, x, check=check).weight})
 
 
 def least_of_widths(observation: Any) -> torch.Tensor:
@@ -116,33 +127,41 @@ def nearest_walls_off(observation: Any) -> Any:
 
 product = exact_networks.product
 backward = johansson_slopes._backward
+perturbation = johansson._perturbation
+edge = johansson_regions._distance_to_edge
 
 CODE = "reluscope_catalog.claims."
 
 MUTANTS: dict[str, list[Any]] = {
     "affine_product": [
         {f"{CODE}exact_networks:product": first_layer_open},
-        {f"{CODE}johansson:affine": off(affine, lambda found: type("Map", (), {"weight": -found.weight}))},
+        {f"{CODE}johansson:affine": negated_map},
     ],
     "rank_at_init": [{f"{CODE}johansson_ranks:rank_bound": least_of_widths}],
-    "rank_of_product_independent": [rank_without_patterns, rank_without_last],
+    "rank_of_product_independent": [
+        {f"{CODE}johansson_ranks:_least": least_of_the_ends},
+        {f"{CODE}johansson_ranks:_least": least_without_the_last},
+    ],
     "perturbation_bound": [
         {f"{CODE}johansson:singular_value_difference": unsorted_difference},
-        {f"{CODE}johansson:_squares": off(johansson._squares, lambda found: found / 2)},
+        {f"{CODE}johansson:_squares": off(johansson._squares, halved)},
     ],
     "perturbation_norm_columns": [
-        norm_of_next_row,
-        norm_without_outputs,
-        {f"{CODE}johansson:hidden_unit_norms": off(hidden_unit_norms, half)},
+        {f"{CODE}johansson:_perturbation": of_the_next_unit},
+        {f"{CODE}johansson:_perturbation": of_the_first_output},
+        {f"{CODE}johansson:hidden_unit_norms": off(hidden_unit_norms, halved)},
     ],
     "slope_is_norm": [{f"{CODE}johansson_slopes:operator_norms": dual_norms}],
     "forward_backward_generic": [
         {f"{CODE}johansson_slopes:_backward": backward_without_patterns},
         {f"{CODE}johansson_slopes:_eigenvalues": off(johansson_slopes._eigenvalues, least_first)},
     ],
-    "unbounded_regions_interior": [{"strategy": one_unit_more, "predicate": johansson_regions.unbounded_regions}],
+    "unbounded_regions_interior": [
+        {f"{CODE}johansson_regions:never_bounded": for_fewer_units_alone},
+        {"strategy": one_unit_more, f"{CODE}johansson_regions:never_bounded": always},
+    ],
     "edge_distance_without_constants": [
-        edge_of_the_first_layer,
+        {f"{CODE}johansson_regions:_distance_to_edge": edge_of_the_first_layer},
         {f"{CODE}johansson_regions:_distance_to_edge": edge_not_squared},
         {f"{CODE}johansson_regions:nearest_walls": nearest_walls_off},
     ],

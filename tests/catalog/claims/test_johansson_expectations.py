@@ -17,13 +17,13 @@ MEANS = "reluscope_catalog.claims.johansson_expectations:"
 INTERVALS = "reluscope_catalog.claims.johansson_intervals:"
 
 
-def increments_one_less(slopes: list[int]) -> bool:
-    squares = sum((a - b) ** 2 for a, b in itertools.pairwise(slopes))
-    return (slopes[0] - slopes[-1]) ** 2 <= (len(slopes) - 2) * squares
+def increments_one_less(slopes: list[int]) -> Fraction:
+    """Return what makes of N - 1 times the sum N - 2 times."""
+    return Fraction(len(slopes) - 2, len(slopes) - 1) * increments(slopes)
 
 
-def increments_of_the_larger_end(slopes: list[int]) -> bool:
-    return max(slopes[0], slopes[-1]) ** 2 <= (len(slopes) - 1) * intervals._increments(slopes)
+def increments_not_squared(slopes: list[int]) -> int:
+    return sum(abs(a - b) for a, b in itertools.pairwise(slopes))
 
 
 def norm_of_the_next_unit(first: Any, second: Any, unit: Any) -> Fraction:
@@ -77,30 +77,25 @@ def half_of_printed(inward: list[int], outward: list[int], hidden: int) -> Fract
     return printed(inward, outward, hidden) / 4
 
 
-def norm_of_the_nearest(
-    inputs: int, outputs: int, inward: list[int], outward: list[int], biases: list[int], unit: int
-) -> bool:
-    """Return whether C^2 n_c / n_1 is the mean of the bound of the neuron chosen afterwards."""
-    row = nearest_row(inputs, inward, biases)
-    return row == inputs * variance(inward)
+def of_one_output(inputs: int, outputs: int, inward: list[int], outward: list[int]) -> Fraction:
+    return expected(inputs, 1, inward, outward)
 
 
-def without_the_probability(inward: list[int], outward: list[int], biases: list[int], x: str) -> bool:
-    outcomes = [outcome for outcome in intervals._outcomes(inward, outward, biases, x) if outcome[2]]
-    found = intervals._mean((abs(here) - abs(there)) ** 2 for here, there, _ in outcomes)
-    return found <= changes(inward, outward, biases, x)
+def without_the_probability(inward: list[int], biases: list[int], x: str) -> Fraction:
+    return Fraction(1)
 
 
 drawn = means._drawn
 mean_square = means._mean_square
-nearest_row = means._mean_square_of_nearest
+expected = means.printed
+increments = intervals._increments
 changes = intervals._changes
 printed = intervals._printed
 
 MUTANTS: dict[str, list[Any]] = {
     "expected_perturbation": [
         {f"{MEANS}variance": square_of_the_mean},
-        norm_of_the_nearest,
+        {f"{MEANS}printed": of_one_output},
     ],
     "expected_perturbation_nearest_row": [
         {f"{MEANS}_mean_square": norm_of_the_next_unit},
@@ -113,7 +108,10 @@ MUTANTS: dict[str, list[Any]] = {
         {"value": inputs_one_more},
         {f"{MEANS}_drawn": first_unit_drawn},
     ],
-    "unit_interval_increments_counted": [increments_one_less, increments_of_the_larger_end],
+    "unit_interval_increments_counted": [
+        {f"{INTERVALS}_increments": increments_one_less},
+        {f"{INTERVALS}_increments": increments_not_squared},
+    ],
     "unit_interval_bound_any_width": [
         {f"{INTERVALS}_changes": doubled},
         {f"{INTERVALS}_changes": without_squares},
@@ -121,7 +119,7 @@ MUTANTS: dict[str, list[Any]] = {
     ],
     "unit_interval_bound_apart_share": [
         {f"{INTERVALS}_changes": without_squares},
-        without_the_probability,
+        {f"{INTERVALS}_share_apart": without_the_probability},
     ],
 }
 
