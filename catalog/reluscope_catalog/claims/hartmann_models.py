@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from scipy.special import ndtr, ndtri
+from scipy.special import erfinv, ndtr, ndtri
 
 from reluscope_plugins.temperature.error_function import ErrorFunction
 
@@ -74,21 +74,26 @@ def erf_inverse_main(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
 
 
 def erf_inverse_main_rate(mu: str, sigma: str, quantile: str) -> bool:
-    """Return whether 3.43 undoes 3.17: its argument is the quantile of the probability, as it is increasing."""
+    """Return whether 3.43 undoes 3.17."""
     m, s, u = map(Fraction, (mu, sigma, quantile))
-    return (s * u - m - m) / s == u
+    return _undone(s * u - m, m, s, u) and _as_printed(s * u - m, -m, s, u)
 
 
 def erf_inverse_main_mu(sigma: str, quantile: str, log_rate: str) -> bool:
     """Return whether 3.44 undoes 3.17."""
     s, u, rate = map(Fraction, (sigma, quantile, log_rate))
-    return (rate - (s * u - rate)) / s == u
+    return _undone(rate, s * u - rate, s, u) and _as_printed(s * u - rate, -rate, s, u)
 
 
 def erf_inverse_sum(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
-    """Return whether 3.43 and 3.44 undo 3.42."""
+    """Return whether 3.43 and 3.44 undo 3.42, which is 3.17 with the other sign of mu."""
     m, s, u, rate = map(Fraction, (mu, sigma, quantile, log_rate))
-    return (m + (s * u - m)) / s == u and ((s * u - rate) + rate) / s == u
+    return (
+        _undone(s * u - m, -m, s, u)
+        and _as_printed(s * u - m, -m, s, u)
+        and _undone(rate, rate - s * u, s, u)
+        and _as_printed(s * u - rate, -rate, s, u)
+    )
 
 
 def erf_inverse_appendix(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
@@ -100,29 +105,55 @@ def erf_inverse_appendix_rate(mu: str, sigma: str, quantile: str) -> bool:
     """Return whether A.4 (b) undoes A.4 (a), which is 3.17, also where the library computes it."""
     m, s, u = map(Fraction, (mu, sigma, quantile))
     log_rate = s * u + m
+    if not (_undone(log_rate, m, s, u) and _as_printed(log_rate, m, s, u)):
+        return False
     if s < 0:
-        return (log_rate - m) / s == u
+        return True
     found = math.log(ErrorFunction(mu=float(m), sigma=float(s)).rate(float(ndtr(float(u)))))
-    return (log_rate - m) / s == u and abs(found - float(log_rate)) <= _rounding(m, s, u)
+    return abs(found - float(log_rate)) <= _rounding(m, s, u)
 
 
 def erf_inverse_appendix_mu(sigma: str, quantile: str, log_rate: str) -> bool:
     """Return whether A.4 (c) undoes A.4 (a), which is 3.17, also where the library computes it."""
     s, u, rate = map(Fraction, (sigma, quantile, log_rate))
     mu = rate - s * u
+    if not (_undone(rate, mu, s, u) and _as_printed(mu, rate, -s, u)):
+        return False
     if s < 0:
-        return (rate - mu) / s == u
+        return True
     found = ErrorFunction.mu_for(math.exp(rate), float(ndtr(float(u))), float(s))
-    return (rate - mu) / s == u and abs(found - float(mu)) <= _rounding(rate, s, u)
+    return abs(found - float(mu)) <= _rounding(rate, s, u)
 
 
-# Of the library's log eta and mu, sums of a number and sigma u. Probability, quantile, exponential and logarithm are
-# off by a few units in the last place each; an error of the probability is one of the quantile over the density there,
-# which is above 0.004 for quantiles within 3.
+# Whether 3.17 gives P for this log eta and mu: exactly, its argument being the quantile of P, and with erf. There the
+# argument is a difference over sigma, each rounded; the density, at most 0.4, makes an error of P of it.
+def _undone(log_rate: Fraction, mu: Fraction, sigma: Fraction, u: Fraction) -> bool:
+    rate, m, s = map(float, (log_rate, mu, sigma))
+    rounding = 8 * EPS * (1 + (abs(rate) + abs(m)) / abs(s))
+    return (log_rate - mu) / sigma == u and abs(_model(rate, m, s) - float(ndtr(float(u)))) <= rounding
+
+
+# whether the printed sum of a number and sigma sqrt(2) erfinv(2 P - 1) is that of it and sigma u
+def _as_printed(claimed: Fraction, number: Fraction, sigma: Fraction, u: Fraction) -> bool:
+    printed = _scaled_quantile(float(sigma), float(ndtr(float(u)))) + float(number)
+    return abs(printed - float(claimed)) <= _rounding(number, sigma, u)
+
+
+def _model(log_rate: float, mu: float, sigma: float) -> float:
+    return (1 + math.erf((log_rate - mu) / (sigma * math.sqrt(2)))) / 2
+
+
+def _scaled_quantile(sigma: float, probability: float) -> float:
+    return sigma * math.sqrt(2) * float(erfinv(2 * probability - 1))
+
+
+# Of log eta and mu, sums of a number and sigma u. Probability, quantile, exponential and logarithm are off by a few
+# units in the last place each; an error of the probability, or of 2 P - 1, is one of the quantile over the density
+# there, which is above 0.004 for quantiles within 3.
 def _rounding(number: Fraction, sigma: Fraction, u: Fraction) -> float:
     quantile = float(u)
     density = math.exp(-(quantile**2) / 2) / math.sqrt(2 * math.pi)
-    return 16 * EPS * (1 + abs(float(number)) + float(sigma) * (abs(quantile) + 1 / density))
+    return 16 * EPS * (1 + abs(float(number)) + abs(float(sigma)) * (abs(quantile) + 1 / density))
 
 
 def _mean_square(values: list[int]) -> Fraction:

@@ -73,8 +73,8 @@ CLAIMS = [
         code=_WIDE,
         summary="How often a pattern changes at initialisation, in the limit of wide layers",
         statement="If weights and biases are independent and normal of mean zero and variances in O(1/n), n being"
-        " d_(l - 1), their gradients are normal of mean zero, and the inputs are n independent random variables of finite"
-        " mean and variance, independent of both, then in the limit of wide layers, for large enough d = d_l and n,"
+        " d_(l - 1), their gradients are normal of mean zero, and the inputs are n independent random variables of"
+        " finite mean and variance, independent of both, then in the limit of wide layers, for large enough d = d_l, n,"
         " P(D(eta)) approaches 1 - (1 - arctan(eta s_g / s_c) / pi)^d, where s_c^2 = s_w^2 sum of Var(x_j) + s_b^2 and"
         " s_g^2 = s_dw^2 sum of Var(x_j) + s_db^2",
         source="Hartmann 2025, Theorem 1, equations 3.18, 3.20 and 3.21",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from scipy.integrate import quad
+from scipy.special import erfinv
 from scipy.stats import norm
 
 from reluscope_catalog.claims import hartmann_models as models
@@ -84,19 +85,20 @@ def one_percent_greater(a: float, b: float) -> float:
     return 1.01 * owen(a, b)
 
 
-def sum_with_the_other_sign(mu: str, sigma: str, quantile: str, log_rate: str) -> bool:
-    m, s, u = map(Fraction, (mu, sigma, quantile))
-    return (m + (s * u + m)) / s == u
+def without_the_root(log_rate: float, mu: float, sigma: float) -> float:
+    return (1 + math.erf((log_rate - mu) / sigma)) / 2
 
 
-def rate_with_the_other_sign(mu: str, sigma: str, quantile: str, **case: str) -> bool:
-    m, s, u = map(Fraction, (mu, sigma, quantile))
-    return (-s * u + m - m) / s == u
+def quantile_without_the_root(sigma: float, probability: float) -> float:
+    return sigma * float(erfinv(2 * probability - 1))
 
 
-def mu_with_the_other_sign(sigma: str, quantile: str, log_rate: str, **case: str) -> bool:
-    s, u, rate = map(Fraction, (sigma, quantile, log_rate))
-    return (rate - (rate + s * u)) / s == u
+def quantile_of_the_probability(sigma: float, probability: float) -> float:
+    return sigma * math.sqrt(2) * float(erfinv(probability))
+
+
+def quantile_of_the_complement(sigma: float, probability: float) -> float:
+    return sigma * math.sqrt(2) * float(erfinv(1 - 2 * probability))
 
 
 class OffModel(ErrorFunction):
@@ -116,6 +118,13 @@ _STEPS = "reluscope_catalog.claims.hartmann_temperature:"
 _MODELS = "reluscope_catalog.claims.hartmann_models:"
 _MODEL = f"{_MODELS}ErrorFunction"
 
+
+_INVERSES = [
+    {f"{_MODELS}_model": without_the_root},
+    {f"{_MODELS}_scaled_quantile": quantile_without_the_root},
+    {f"{_MODELS}_scaled_quantile": quantile_of_the_probability},
+    {f"{_MODELS}_scaled_quantile": quantile_of_the_complement},
+]
 
 MUTANTS: dict[str, list[Any]] = {
     "distance_nonnegative": [
@@ -140,10 +149,10 @@ MUTANTS: dict[str, list[Any]] = {
         {f"{_MODELS}_owen": owen_of_the_inverse_ratio},
         {f"{_MODELS}_owen": one_percent_greater},
     ],
-    "erf_inverse_sum": [sum_with_the_other_sign],
-    "erf_inverse_appendix": [rate_with_the_other_sign, mu_with_the_other_sign],
-    "erf_inverse_appendix_rate": [rate_with_the_other_sign, {_MODEL: OffModel}],
-    "erf_inverse_appendix_mu": [mu_with_the_other_sign, {_MODEL: OffModel}],
+    "erf_inverse_sum": _INVERSES,
+    "erf_inverse_appendix": _INVERSES,
+    "erf_inverse_appendix_rate": [*_INVERSES, {_MODEL: OffModel}],
+    "erf_inverse_appendix_mu": [*_INVERSES, {_MODEL: OffModel}],
 }
 
 
