@@ -46,21 +46,21 @@ def half_of_the_way_back(layer: Any, direction: Any, bias_direction: Any, eta: F
 
 
 def of_the_other_ratio(
-    std: float, step_std: float, units: int, rate: float, *, bias_std: float, step_bias_std: float, **inputs: float
+    std: float, step_std: float, units: int, rate: float, *, bias_std: float, step_bias_std: float, **inputs: Any
 ) -> float:
     return predicted_distance(step_std, std, units, rate, bias_std=step_bias_std, step_bias_std=bias_std, **inputs)
 
 
-def of_one_unit_more(std: float, step_std: float, units: int, rate: float, **others: float) -> float:
-    return predicted_distance(std, step_std, units + 1, rate, **others)
+def of_one_unit_more(std: float, step_std: float, units: int, rate: float, **others: Any) -> float:
+    return float(predicted_distance(std, step_std, units + 1, rate, **others))
 
 
-def without_the_bias(*given: Any, squared_norm: float, **biases: float) -> float:
-    return predicted_distance(*given, squared_norm=squared_norm)
+def without_the_bias(*given: Any, squared_norm: float, **biases: Any) -> float:
+    return float(predicted_distance(*given, squared_norm=squared_norm))
 
 
-def one_percent_more(*given: Any, **others: float) -> float:
-    return 1.01 * predicted_distance(*given, **others)
+def one_percent_more(*given: Any, **others: Any) -> float:
+    return 1.01 * float(predicted_distance(*given, **others))
 
 
 def product_of_variances(values: list[int], deviation: Fraction) -> Fraction:

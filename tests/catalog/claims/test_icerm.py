@@ -80,7 +80,7 @@ def half_the_slope(inputs: int, widths: list[int], length: float, *, bias_std: f
     return expected_breakpoints_bound(inputs, widths, length, bias_std=bias_std) / 2
 
 
-def one_region_less(*given: Any, **others: float) -> float:
+def one_region_less(*given: Any, **others: Any) -> float:
     return expected_breakpoints_bound(*given, **others) - 1
 
 

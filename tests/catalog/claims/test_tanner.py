@@ -31,7 +31,7 @@ def term_less(units: int, inputs: int) -> int:
 
 
 def all_patterns(units: int, inputs: int) -> int:
-    return 2**units
+    return int(2**units)
 
 
 def central_of_one_unit_more(units: int, inputs: int) -> int:
