@@ -271,7 +271,8 @@ def _with_constant(layer: Layer, bias: int) -> Layer:
 
 # patterns that can be seen: 2^d, and one for each sample
 def _most(units: int, number: int) -> int:
-    return min(2**units, number)
+    most: int = min(2**units, number)
+    return most
 
 
 def _on_the_segment(x: Fraction, y: Fraction) -> bool:

@@ -10,10 +10,11 @@ from hypothesis import given
 
 from reluscope_catalog.claims import exact_patterns
 from reluscope_catalog.claims import hartmann_patterns as claims
+from reluscope_plugins.patterns.entropy import relative_pattern_entropy
 
 
 def of_one_unit_less(units: int) -> int:
-    return 2 ** (units - 1)
+    return int(2 ** (units - 1))
 
 
 def linear_in_the_units(units: int) -> int:
@@ -73,11 +74,11 @@ def without_the_first(layer: Any, bias: int) -> Any:
 
 
 def of_one_bit_less(units: int, number: int) -> int:
-    return max(min(2 ** (units - 1), number), 2)
+    return max(most(units - 1, number), 2)
 
 
 def of_one_sample_less(units: int, number: int) -> int:
-    return max(min(2**units, number - 1), 2)
+    return max(most(units, number - 1), 2)
 
 
 def of_the_first(one: list[int], other: list[int]) -> Fraction:
@@ -106,7 +107,7 @@ class OffEntropy:
 
     @staticmethod
     def implementation() -> Any:
-        computed = entropy.implementation()
+        computed = relative_pattern_entropy.implementation()
         return lambda found: {site: 0.99 * value for site, value in computed(found).items()}
 
 
@@ -116,7 +117,7 @@ segment = claims._on_the_segment
 scaled = claims._scaled
 constant = claims._with_constant
 jaccard = claims._jaccard
-entropy = claims.relative_pattern_entropy
+most = claims._most
 
 CODE = "reluscope_catalog.claims.hartmann_patterns:"
 MUTANTS: dict[str, list[Any]] = {
