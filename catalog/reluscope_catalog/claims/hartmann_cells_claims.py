@@ -112,4 +112,29 @@ CLAIMS = [
         assumption="none; without kernels of 3 x 3 in the inner layers",
         amends="thousand_layer_parameters",
     ),
+    _claim(
+        "thousand_layer_extrinsic_parameters",
+        "thousand_extrinsic_layers",
+        code=_PARAMETERS,
+        summary="Number of parameters of the extrinsic counterpart of a network of 1000 layers",
+        statement="d_0 + d_(l + 1) + sum over i of d_0 (l + d_(l + 1)) = 1,845,208 for 1000 layers of 64 filters each,"
+        " 3 input channels, kernels of 3 x 3 and 1000 output channels",
+        source="Hartmann 2025, section A.3.1",
+        assumption="the formula has two indices, i and l, and sums over one: it is taken in every reading where l in"
+        " the sum is the layer's number, from 0 or 1, or a one, d_0 is 3 or 27, and the last layer is in the sum or not,"
+        " and has 64 or 1000 filters; it is false in all of them",
+        verdict="refuted",
+    ),
+    _claim(
+        "thousand_layer_extrinsic_parameters_by_terms",
+        "thousand_extrinsic_layers_by_terms",
+        code=_PARAMETERS,
+        summary="What the printed number of parameters of the extrinsic counterpart counts",
+        statement="(sum over l = 0 ... 999 of d_0 + d_(l + 1) + d_0) + sum over l = 0 ... 998 of d_0 d_(l + 1) ="
+        " 1,845,208, where d_0 = 27, d_1 ... d_999 = 64 and d_1000 = 1000: that leaves out the weights of the last"
+        " layer; with them it is 1,872,208",
+        source="amends Hartmann 2025, section A.3.1",
+        assumption="none; d_0 + d_(l + 1) is summed over the layers, too, and l is read as a one",
+        amends="thousand_layer_extrinsic_parameters",
+    ),
 ]

@@ -78,6 +78,18 @@ def thousand_layers_to_998() -> Cases:
     )
 
 
+def thousand_extrinsic_layers() -> Cases:
+    """Return the sizes and the number printed for the extrinsic network of 1000 layers."""
+    return st.just({"filters": 64, "classes": 1000, "layers": 1000, "printed": 1845208})
+
+
+def thousand_extrinsic_layers_by_terms() -> Cases:
+    """Return of how many layers the weights are counted, with what the sum is."""
+    sums = {999: 1845208, 1000: 1872208}
+    sizes = {"inputs": 27, "filters": 64, "classes": 1000, "layers": 1000}
+    return st.sampled_from([sizes | {"weighted": weighted, "total": total} for weighted, total in sums.items()])
+
+
 def extrinsic_parameters(inputs: int, filters: int, layers: int, printed: int) -> bool:
     """Return whether the printed sum gives the printed number."""
     return (inputs + 1) * filters + inputs * layers == printed
@@ -106,6 +118,37 @@ def thousand_layer_parameters(filters: int, classes: int, last: int, printed: li
     """Return whether the sums give the printed numbers of weights, of the normalisation, and of both."""
     weights, normalisation = thousand_layer_counts(filters, classes, last)
     return [weights, normalisation, weights + normalisation] == printed
+
+
+def thousand_layer_extrinsic_parameters(filters: int, classes: int, layers: int, printed: int) -> bool:
+    """Return whether the printed formula gives the printed number in some reading.
+
+    d_0 is 3 or 3 * 3 * 3; the d_(l + 1) before the sum is that of some layer; the sum runs over all layers, or over all
+    but the last; its d_(l + 1) are the filters or, for the last layer, the classes; its l is the layer's number, from 0
+    or from 1, or a one.
+    """
+    found = set()
+    for inputs in (3, 27):
+        for widths in ([filters] * (layers - 1), [filters] * layers, [filters] * (layers - 1) + [classes]):
+            places = ([1] * len(widths), range(len(widths)), range(1, len(widths) + 1))
+            sums = [
+                sum(inputs * (place + width) for place, width in zip(numbers, widths, strict=True))
+                for numbers in places
+            ]
+            found |= {inputs + before + total for before in (filters, classes) for total in sums}
+    return printed in found
+
+
+def thousand_layer_extrinsic_parameters_by_terms(
+    inputs: int, filters: int, classes: int, layers: int, weighted: int, total: int
+) -> bool:
+    """Return whether d_0 + d_(l + 1) + d_0 of all layers and d_0 d_(l + 1) of the first ones are so many."""
+    return extrinsic_sum(inputs, [filters] * (layers - 1) + [classes], weighted) == total
+
+
+def extrinsic_sum(inputs: int, widths: list[int], weighted: int) -> int:
+    """Return the sum of 2 d_0 + d_(l + 1) over all layers, and of d_0 d_(l + 1) over so many."""
+    return sum(2 * inputs + width for width in widths) + inputs * sum(widths[:weighted])
 
 
 def extrinsic_count(inputs: int, filters: int, layers: int) -> int:

@@ -29,6 +29,17 @@ CLAIMS = [
         source="Hartmann 2025, section 2.2.2",
         assumption=f"{_PATTERN}; {_TWO_LAYERS}",
     ),
+    Claim(
+        name="three_filters_in_the_plane",
+        strategy="reluscope_catalog.claims.hartmann_plane_cells:three_filters",
+        predicate="reluscope_catalog.claims.hartmann_plane_cells:three_filters_in_the_plane",
+        summary="Three filters on two inputs have at most 7 cells",
+        statement="three filters in two dimensions can only result in 7 activation cells, although there are 2^3 = 8"
+        " combinations of signs: they have at most 7, and 7 if no two of the lines are parallel and the three do not"
+        " meet in one point",
+        source="Hartmann 2025, section 2.2.2",
+        assumption=f"{_PATTERN}; weights and biases are any, here whole numbers up to 3",
+    ),
     _claim(
         "pattern_dimension",
         "single_layers",

@@ -63,6 +63,15 @@ def one_class_more(filters: int, classes: int, last: int) -> tuple[int, int]:
     return thousand_layers(filters, classes + 1, last)
 
 
+def one_shift_less(inputs: int, widths: list[int], weighted: int) -> int:
+    return extrinsic_sum(inputs, widths, weighted) - inputs * len(widths)
+
+
+def one_weighted_layer_less(inputs: int, widths: list[int], weighted: int) -> int:
+    return extrinsic_sum(inputs, widths, weighted - 1)
+
+
+extrinsic_sum = parameters.extrinsic_sum
 offset = claims._offset
 intrinsic = parameters.intrinsic_count
 thousand_layers = parameters.thousand_layer_counts
@@ -97,6 +106,10 @@ MUTANTS: dict[str, list[Any]] = {
     "thousand_layer_parameters_to_998": [
         {f"{_PARAMETERS}thousand_layer_counts": one_term_more},
         {f"{_PARAMETERS}thousand_layer_counts": one_class_more},
+    ],
+    "thousand_layer_extrinsic_parameters_by_terms": [
+        {f"{_PARAMETERS}extrinsic_sum": one_shift_less},
+        {f"{_PARAMETERS}extrinsic_sum": one_weighted_layer_less},
     ],
 }
 
