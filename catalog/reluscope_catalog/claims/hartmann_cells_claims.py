@@ -121,8 +121,8 @@ CLAIMS = [
         " 3 input channels, kernels of 3 x 3 and 1000 output channels",
         source="Hartmann 2025, section A.3.1",
         assumption="the formula has two indices, i and l, and sums over one: it is taken in every reading where l in"
-        " the sum is the layer's number, from 0 or 1, or a one, d_0 is 3 or 27, and the last layer is in the sum or not,"
-        " and has 64 or 1000 filters; it is false in all of them",
+        " the sum is the layer's number, from 0 or 1, or a one, d_0 is 3 or 27, and the last layer is in the sum or"
+        " not, and has 64 or 1000 filters; it is false in all of them",
         verdict="refuted",
     ),
     _claim(
