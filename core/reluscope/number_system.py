@@ -21,6 +21,9 @@ class System(Protocol):
     One for activations may have `encode_into(weight, out)` too, which writes the represented numbers into a tensor that
     is there; and its codes the attribute `saturated`: how many numbers lay beyond what it represents. One whose codes
     depend on the dtype may have `bits_of(dtype)`, and one with a limit `most_samples`.
+
+    To save memory one may have `encode_over(weight)` and `draw_over(encoded, samples, generator)`: `encode` and `draw`
+    in the memory of what they are given, which is lost. Codes then have a `value`, the represented numbers.
     """
 
     @property

@@ -125,12 +125,13 @@ class LayerWeights:
             weight = layer.weight * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
         return weight.to(layer.weight.dtype), bias.to(layer.weight.dtype)
 
-    def encoded(self, layer: Any, weight: Tensor) -> tuple[Any, Tensor]:
+    def encoded(self, layer: Any, weight: Tensor, keep: bool = True) -> tuple[Any, Tensor]:
         """Prune and encode a weight.
 
         Args:
             layer: The layer, by whose own weight is pruned.
             weight: Its folded weight.
+            keep: Whether the pruned weight is needed; else its code may take its memory.
 
         Returns:
             What the number system makes of it, and the weight that it made it of.
@@ -138,11 +139,13 @@ class LayerWeights:
         Raises:
             NotFiniteError: If it holds NaN or infinity.
         """
-        value = weight.detach()
+        value, system = weight.detach(), self.arithmetic.system
+        encode = system.encode
         if self.arithmetic.threshold >= 0:
             value = value.masked_fill(layer.weight.detach().abs() <= self.arithmetic.threshold, 0.0)
+            encode = encode if keep else getattr(system, "encode_over", encode)
         try:
-            return self.arithmetic.system.encode(value), value
+            return encode(value), value
         except NotFiniteError as error:
             name = f"{self.name}.weight" if self.name else "weight"
             raise NotFiniteError(f"parameter {name!r}: {error}") from error
@@ -174,7 +177,7 @@ class LayerWeights:
             The represented weight, of which the gradient goes straight through to the folded weight.
         """
         with torch.no_grad():
-            encoded, _ = self.encoded(layer, weight)
+            encoded = self.encoded(layer, weight, keep=False)[0]
             mean = self.arithmetic.system.mean(encoded).to(weight.dtype)
         return straight_through(weight, mean)
 
@@ -190,13 +193,14 @@ class LayerWeights:
         """
         system, generator = self.arithmetic.system, self.arithmetic.generator_on(weight.device)
         with torch.inference_mode(False), torch.no_grad():
-            encoded, value = self.encoded(layer, weight)
             if self.arithmetic.draws == "held" and system.stochastic:
+                encoded, value = self.encoded(layer, weight)
                 drawn = self.held.draw(system, encoded, value, self.samples, generator)
-            elif hasattr(system, "draw_over") and encoded.value.data_ptr() != weight.data_ptr():
-                drawn = system.draw_over(encoded, self.samples, generator)  # a pruned or rounded copy is not needed
             else:
-                drawn = system.draw(encoded, self.samples, generator)
+                encoded = self.encoded(layer, weight, keep=False)[0]
+                own = hasattr(system, "draw_over") and encoded.value.data_ptr() != weight.data_ptr()
+                draw = system.draw_over if own else system.draw  # a pruned or rounded copy is not needed
+                drawn = draw(encoded, self.samples, generator)
         return straight_through(weight, drawn.to(weight.dtype))
 
     @contextmanager

@@ -40,14 +40,20 @@ with torch.no_grad():
         network(torch.randn(2, 3, 224, 224))
 print(resident("VmHWM") - before)
 """
+DISCRETE = {"name": "psb", "probability_bits": 4, "exponent_bits": 4}
 CASES = {
     "pass": {"system": "psb"},
     "product": {"system": "psb", "draws": "product"},
     "held": {"system": "psb", "draws": "held"},
     "pruned": {"system": "psb", "prune": 0.25},
-    "discrete": {"system": {"name": "psb", "probability_bits": 4, "exponent_bits": 4}},
+    "discrete": {"system": DISCRETE},
+    "discrete and pruned": {"system": DISCRETE, "prune": 0.25},
     "bernoulli": {"system": "bernoulli"},
     "uniform": {"system": "uniform"},
+    "ternary": {"system": "ternary"},
+    "binary": {"system": "binary"},
+    "bf16": {"system": "bf16"},
+    "fixed16": {"system": "fixed16"},
 }
 
 

@@ -214,6 +214,24 @@ def test_a_pass_takes_no_more_memory_than_the_network_again(draws: str, samples:
     assert 0.05 * size < watermark.peak <= size
 
 
+DISCRETE = {"name": "psb", "probability_bits": 4, "exponent_bits": 4}
+
+
+@pytest.mark.parametrize("prune", [0.0, 0.25])
+@pytest.mark.parametrize("system", [*LAB.number_systems, DISCRETE], ids=str)
+def test_a_large_layer_takes_little_more_than_its_weight_again(
+    system: Any, prune: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the drawn weight there are codes or a mask of one byte a weight."""
+    monkeypatch.setattr("reluscope_plugins.number_systems.layer_parts.PART", 1 << 10)
+    layer, x = nn.Linear(256, 512), torch.randn(1, 256)
+    rs.quantize_(layer, system, samples=16, prune=prune, lab=LAB)
+    with torch.no_grad(), Watermark() as watermark:
+        watermark.known.add(layer.weight.data_ptr())
+        layer(x)
+    assert watermark.peak <= (1 + 1 / 4 + 1 / 16) * layer.weight.nbytes
+
+
 def test_all_kinds_of_attention_still_run() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), nn.Linear(4, 2)).eval()

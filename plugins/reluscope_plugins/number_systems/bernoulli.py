@@ -11,8 +11,9 @@ import torch
 from reluscope.kernels import compiled
 from reluscope_plugins.number_systems.binomial import Array
 from reluscope_plugins.number_systems.checks import finite_weight
-from reluscope_plugins.number_systems.counted import CountedSystem, by_parts
-from reluscope_plugins.number_systems.scaled import shares
+from reluscope_plugins.number_systems.counted import CountedSystem
+from reluscope_plugins.number_systems.layer_parts import by_parts
+from reluscope_plugins.number_systems.scaled import largest, shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Shares:
     @property
     def probability(self) -> torch.Tensor:
         """The magnitude's share of the scale, in [0, 1], float64; 0 where all weights are zero."""
-        return shares(self.value.double())[0].abs()
+        return shares(self.value.double(), self.scale.double()).abs()
 
 
 class Bernoulli(CountedSystem):
@@ -68,7 +69,7 @@ class Bernoulli(CountedSystem):
             NotFiniteError: If a weight is not finite.
         """
         value = finite_weight(weight)
-        return Shares(value, shares(value)[1])
+        return Shares(value, largest(value))
 
     def variance(self, encoded: Shares, samples: int) -> torch.Tensor:
         """Return the variance of the mean of some samples, |w| (a - |w|) / n.

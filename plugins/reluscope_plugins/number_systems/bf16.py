@@ -9,6 +9,7 @@ import torch
 
 from reluscope_plugins.number_systems.checks import finite_weight
 from reluscope_plugins.number_systems.deterministic import Deterministic
+from reluscope_plugins.number_systems.layer_parts import by_parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +17,15 @@ class BrainFloat:
     """Weights in bfloat16.
 
     Attributes:
-        codes: bfloat16.
-        dtype: In which the represented numbers come back.
+        value: The represented numbers, float32 or float64.
     """
 
-    codes: torch.Tensor
-    dtype: torch.dtype
+    value: torch.Tensor
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """What is stored, bfloat16."""
+        return self.value.to(torch.bfloat16)
 
 
 class BF16(Deterministic):
@@ -49,8 +53,22 @@ class BF16(Deterministic):
             NotFiniteError: If a weight is not finite.
         """
         value = finite_weight(weight)
-        limit = torch.finfo(torch.bfloat16).max
-        return BrainFloat(value.clamp(-limit, limit).to(torch.bfloat16), value.dtype)
+        return BrainFloat(by_parts(value, _nearest, torch.empty_like(value)))
+
+    def encode_over(self, weight: torch.Tensor) -> BrainFloat:
+        """Encode as `encode` does, in the memory of the weight, which is lost.
+
+        Args:
+            weight: As for `encode`.
+
+        Returns:
+            The code.
+
+        Raises:
+            NotFiniteError: If a weight is not finite.
+        """
+        value = finite_weight(weight)
+        return BrainFloat(by_parts(value, _nearest, value if value.is_contiguous() else torch.empty_like(value)))
 
     def decode(self, encoded: BrainFloat) -> torch.Tensor:
         """Return the represented numbers.
@@ -61,4 +79,9 @@ class BF16(Deterministic):
         Returns:
             float32 or float64, exact.
         """
-        return encoded.codes.to(encoded.dtype)
+        return encoded.value
+
+
+def _nearest(value: torch.Tensor) -> torch.Tensor:
+    limit = torch.finfo(torch.bfloat16).max
+    return value.clamp(-limit, limit).to(torch.bfloat16)

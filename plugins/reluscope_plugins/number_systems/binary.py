@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from reluscope_plugins.number_systems.checks import finite_weight
-from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, shares
+from reluscope_plugins.number_systems.layer_parts import by_parts, summed
+from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, largest, shares
 
 
 class Binary(ScaledSystem):
@@ -39,6 +40,9 @@ class Binary(ScaledSystem):
         Raises:
             NotFiniteError: If a weight is not finite.
         """
-        share, most = shares(finite_weight(weight))
-        scale = share.abs().sum(dtype=torch.float64) / max(share.numel(), 1)
-        return Scaled(torch.where(share >= 0, 1, -1).to(torch.int8), 1, scale.to(share.dtype) * most)
+        value = finite_weight(weight)
+        most = largest(value)
+        scale = summed(value, lambda part: shares(part, most).abs()) / max(value.numel(), 1)
+        room = torch.empty_like(value, dtype=torch.int8)
+        codes = by_parts(value, lambda part: torch.where(shares(part, most) >= 0, 1, -1), room)
+        return Scaled(codes, 1, scale.to(value.dtype) * most)

@@ -20,8 +20,6 @@ from reluscope_plugins.number_systems.checks import whole_number
 
 MANY = 2**22
 """The most samples, for which there are random words; single precision takes no more."""
-PART = 1 << 20
-"""Weights of which variances are found in one go."""
 
 
 class CountedSystem:
@@ -148,22 +146,6 @@ class CountedSystem:
     def _weights(self, encoded: Any, samples: int) -> Callable[[Array, Array, Array], None]:
         """Return what writes `from_counts` of a block of values and their counts."""
         raise NotImplementedError
-
-
-def by_parts(value: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Apply a function part by part, so that what lies between takes no memory to speak of.
-
-    Args:
-        value: Any shape.
-        function: Of a vector, element by element.
-
-    Returns:
-        In the shape and dtype of `value`.
-    """
-    out = torch.empty(value.shape, dtype=value.dtype, device=value.device)
-    for part, room in zip(value.reshape(-1).split(PART), out.view(-1).split(PART), strict=True):
-        room.copy_(function(part))
-    return out
 
 
 def _flat(tensor: torch.Tensor) -> Array:

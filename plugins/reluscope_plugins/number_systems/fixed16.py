@@ -10,6 +10,7 @@ import torch
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
 from reluscope_plugins.number_systems.deterministic import Deterministic
 from reluscope_plugins.number_systems.grid_rounding import nearest_on_grid
+from reluscope_plugins.number_systems.layer_parts import parts
 
 LEAST, MOST = -(1 << 15), (1 << 15) - 1
 
@@ -100,6 +101,27 @@ class Fixed16(Deterministic):
             return self._on_grid(weight, out)
         encoded = self.encode(weight)
         return dataclasses.replace(encoded, value=out.copy_(encoded.value))
+
+    def encode_over(self, weight: torch.Tensor) -> FixedPoint:
+        """Encode as `encode` does, in the memory of the weight, which is lost.
+
+        Args:
+            weight: As for `encode`.
+
+        Returns:
+            The code.
+
+        Raises:
+            NotFiniteError: If a value is not finite.
+        """
+        value, saturated = finite_weight(weight), 0
+        if not value.is_contiguous():
+            return self.encode(value)
+        for part in parts(value):
+            encoded = self.encode(part)
+            part.copy_(encoded.value)
+            saturated += encoded.saturated
+        return FixedPoint(value, self.fraction_bits, saturated)
 
     def _on_grid(self, weight: torch.Tensor, out: torch.Tensor | None) -> FixedPoint:
         value, saturated, finite = nearest_on_grid(weight, self.fraction_bits, LEAST, MOST, out)

@@ -12,7 +12,8 @@ import torch
 from reluscope.kernels import compiled
 from reluscope_plugins.number_systems.binomial import Array
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
-from reluscope_plugins.number_systems.counted import CountedSystem, by_parts
+from reluscope_plugins.number_systems.counted import CountedSystem
+from reluscope_plugins.number_systems.layer_parts import by_parts
 from reluscope_plugins.number_systems.scaled import largest
 
 LIFT = 2.0**64
@@ -126,14 +127,31 @@ class PSB(CountedSystem):
         Raises:
             NotFiniteError: If a weight is not finite.
         """
+        return self._encoded(finite_weight(weight), None)
+
+    def encode_over(self, weight: torch.Tensor) -> Binarized:
+        """Encode as `encode` does, in the memory of the weight, which is lost.
+
+        Args:
+            weight: As for `encode`.
+
+        Returns:
+            The code.
+
+        Raises:
+            NotFiniteError: If a weight is not finite.
+        """
         value = finite_weight(weight)
+        return self._encoded(value, value if value.is_contiguous() else None)
+
+    def _encoded(self, value: torch.Tensor, out: torch.Tensor | None) -> Binarized:
         if self.probability_bits is not None:
             bits = self.probability_bits
-            value = by_parts(value, lambda part: _rounded(part, bits))
+            value = out = by_parts(value, lambda part: _rounded(part, bits), out)
         if self.exponent_bits is not None:
             exponent = int(largest(value).frexp().exponent) - 2**self.exponent_bits + 1
             least = 2.0 ** max(exponent, -1074)
-            value = by_parts(value, lambda part: _raised(part, least))
+            value = by_parts(value, lambda part: _raised(part, least), out)
         return Binarized(value)
 
     def variance(self, encoded: Binarized, samples: int) -> torch.Tensor:

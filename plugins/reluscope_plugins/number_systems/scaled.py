@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from reluscope_plugins.number_systems.deterministic import Deterministic
+from reluscope_plugins.number_systems.layer_parts import by_parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Scaled:
     @property
     def value(self) -> torch.Tensor:
         """The represented numbers: scale codes / levels."""
-        return self.codes.to(self.scale.dtype) / self.levels * self.scale
+        room = torch.empty_like(self.codes, dtype=self.scale.dtype)
+        return by_parts(self.codes, lambda part: part.to(self.scale.dtype) / self.levels * self.scale, room)
 
 
 class ScaledSystem(Deterministic):
@@ -63,18 +65,18 @@ def largest(value: torch.Tensor) -> torch.Tensor:
     return torch.maximum(least.abs(), most.abs())
 
 
-def shares(value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def shares(value: torch.Tensor, most: torch.Tensor) -> torch.Tensor:
     """Divide by the greatest magnitude, where that is not zero.
 
     Args:
         value: Floating point, any shape.
+        most: The greatest magnitude, a scalar.
 
     Returns:
-        Numbers from -1 to 1, and the greatest magnitude.
+        Numbers from -1 to 1.
 
     Example:
-        >>> shares(torch.tensor([1.0, -2.0]))
-        (tensor([ 0.5000, -1.0000]), tensor(2.))
+        >>> shares(torch.tensor([1.0, -2.0]), torch.tensor(2.0))
+        tensor([ 0.5000, -1.0000])
     """
-    most = largest(value)
-    return value / torch.where(most == 0, 1.0, most), most
+    return value / torch.where(most == 0, 1.0, most)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from reluscope_plugins.number_systems.checks import finite_weight
-from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, shares
+from reluscope_plugins.number_systems.layer_parts import by_parts, summed
+from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, largest, shares
 
 THRESHOLD = 0.7
 """The least magnitude kept, as a share of the mean magnitude."""
@@ -42,8 +43,14 @@ class Ternary(ScaledSystem):
         Raises:
             NotFiniteError: If a weight is not finite.
         """
-        share, most = shares(finite_weight(weight))
-        magnitude = share.abs()
-        kept = magnitude > THRESHOLD * magnitude.sum(dtype=torch.float64) / max(magnitude.numel(), 1)
-        scale = (magnitude * kept).sum(dtype=torch.float64) / kept.sum().clamp_min(1)
-        return Scaled((share.sign() * kept).to(torch.int8), 1, scale.to(share.dtype) * most)
+        value = finite_weight(weight)
+        most = largest(value)
+        threshold = THRESHOLD * summed(value, lambda part: shares(part, most).abs()) / max(value.numel(), 1)
+
+        def kept(part: torch.Tensor) -> torch.Tensor:
+            share = shares(part, most)
+            return share * (share.abs() > threshold)
+
+        codes = by_parts(value, lambda part: kept(part).sign(), torch.empty_like(value, dtype=torch.int8))
+        scale = summed(value, lambda part: kept(part).abs()) / codes.count_nonzero().clamp_min(1)
+        return Scaled(codes, 1, scale.to(value.dtype) * most)

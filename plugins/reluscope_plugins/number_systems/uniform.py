@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from reluscope_plugins.number_systems.checks import finite_weight, whole_number
-from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, shares
+from reluscope_plugins.number_systems.layer_parts import by_parts
+from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, largest, shares
 
 
 class Uniform(ScaledSystem):
@@ -41,7 +42,7 @@ class Uniform(ScaledSystem):
         Raises:
             NotFiniteError: If a weight is not finite.
         """
-        share, scale = shares(finite_weight(weight))
-        levels = 2 ** (self.bits - 1) - 1
-        codes = (share * levels).round().to(torch.int8 if self.bits <= 8 else torch.int16)
-        return Scaled(codes, levels, scale)
+        value = finite_weight(weight)
+        most, levels = largest(value), 2 ** (self.bits - 1) - 1
+        room = torch.empty_like(value, dtype=torch.int8 if self.bits <= 8 else torch.int16)
+        return Scaled(by_parts(value, lambda part: (shares(part, most) * levels).round(), room), levels, most)
