@@ -49,7 +49,7 @@ def rank_at_init(widths: list[int], seed: int, bias: int) -> bool:
     """Return whether rank W_R = min(n_0, n_c, least trace Z_i), and so says the library."""
     layers, x = _network(widths, seed, bias)
     pattern = exact.states(layers[:-1], x)
-    printed = min(widths[0], widths[-1], *map(sum, pattern))
+    printed = _printed_rank(widths, pattern)
     observation = observe(exact.module(layers), torch.tensor([[float(value) for value in x]]).double(), affine=True)
     return _rank(exact.product(layers, pattern)) == printed == rank_bound(observation).item()
 
@@ -83,6 +83,11 @@ def _network(widths: list[int], seed: int, bias: int) -> tuple[exact.Layers, exa
 
 def _drawn(generator: random.Random, height: int, width: int) -> Matrix:
     return [[Fraction(generator.randint(-_RANGE, _RANGE), _RANGE) for _ in range(width)] for _ in range(height)]
+
+
+# min(n_0, n_c, least trace Z_i)
+def _printed_rank(widths: list[int], pattern: exact.States) -> int:
+    return min(widths[0], widths[-1], *map(sum, pattern))
 
 
 # min(n_1, ..., n_(n + 1))

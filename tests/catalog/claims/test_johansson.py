@@ -35,6 +35,14 @@ def least_without_the_last(sizes: list[int]) -> int:
     return min(sizes[:-1])
 
 
+def rank_of_the_first_layer(widths: list[int], pattern: list[list[int]]) -> int:
+    return min(widths[0], widths[-1], sum(pattern[0]))
+
+
+def rank_without_the_outputs(widths: list[int], pattern: list[list[int]]) -> int:
+    return min(widths[0], *map(sum, pattern))
+
+
 def of_the_next_unit(inward: Any, outward: Any, unit: int) -> Any:
     return perturbation(inward, outward, (unit + 1) % len(inward))
 
@@ -137,7 +145,11 @@ MUTANTS: dict[str, list[Any]] = {
         {f"{CODE}exact_networks:product": first_layer_open},
         {f"{CODE}johansson:affine": negated_map},
     ],
-    "rank_at_init": [{f"{CODE}johansson_ranks:rank_bound": least_of_widths}],
+    "rank_at_init": [
+        {f"{CODE}johansson_ranks:rank_bound": least_of_widths},
+        {f"{CODE}johansson_ranks:_printed_rank": rank_of_the_first_layer},
+        {f"{CODE}johansson_ranks:_printed_rank": rank_without_the_outputs},
+    ],
     "rank_of_product_independent": [
         {f"{CODE}johansson_ranks:_least": least_of_the_ends},
         {f"{CODE}johansson_ranks:_least": least_without_the_last},
