@@ -28,8 +28,8 @@ EXACT_PER_STATISTICAL = 20
 
 
 MOST_STATISTICAL = 500
-"""Cases tried of a statistical claim at most, so that those tried on the way to the smallest still share its error
-probability, which is divided among 1,000."""
+"""Cases tried of a statistical claim at most. Its error probability is shared among 1,000, and those on the way to the
+smallest count, too: beyond 1,000 there is no verdict."""
 
 
 def verify(
@@ -191,13 +191,20 @@ class _Examiner:
         self.claim = claim
         self.seed = seed
         self.found: dict[str, Decision] = {}
+        self.spent = False
 
     def __call__(self, case: Case) -> bool:
         if not self.claim.statistical:
             answer: bool = self.claim.implementation()(**case)
             return answer
-        from reluscope.sequential_testing import examine
+        from reluscope.sequential_testing import MOST_CASES, examine
 
+        self.spent |= len(self.found) >= MOST_CASES and text(case) not in self.found
+        if self.spent:
+            raise ClaimError(
+                f"claim {self.claim.name!r}: more than {MOST_CASES} different cases were tried on the way to the"
+                " smallest; its error probability is shared among no more; try fewer examples, or give its strategy fewer cases"
+            )
         tested = examine(self.claim, case, seed=self.seed)
         self.found[text(case)] = tested
         return tested.verdict != "refuted"

@@ -273,3 +273,16 @@ def test_one_case_is_replayed() -> None:
 def test_search_hides_no_health_check() -> None:
     with pytest.raises(ClaimError, match="'huge'"):
         search("huge", st.lists(st.integers(), min_size=20_000), lambda case: True, examples=50, seed=0)
+
+
+def test_no_verdict_beyond_the_cases_that_share_the_error_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reluscope.sequential_testing.MOST_CASES", 5)
+    fields: dict[str, Any] = {"predicate": None, "relation": "at most", "value": 0.5, "sample": seldom}
+    assert verification.judge(claim(**fields), examples=100).verdict == "holds"  # five cases
+    verdict = verification.judge(claim(**fields), examples=120)
+    assert verdict.verdict == "error"
+    assert "more than 5 different cases" in verdict.problem
+
+
+def seldom(generator: Any, size: int, n: int) -> Any:
+    return generator.random(size) < 0.1
