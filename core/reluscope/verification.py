@@ -203,7 +203,8 @@ class _Examiner:
         if self.spent:
             raise ClaimError(
                 f"claim {self.claim.name!r}: more than {MOST_CASES} different cases were tried on the way to the"
-                " smallest; its error probability is shared among no more; try fewer examples, or give its strategy fewer cases"
+                " smallest; its error probability is shared among no more; try fewer examples, or give its strategy fewer"
+                " cases"
             )
         tested = examine(self.claim, case, seed=self.seed)
         self.found[text(case)] = tested
