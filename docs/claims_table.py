@@ -31,7 +31,8 @@ Written by `docs/claims_table.py` from what `reluscope verify --json` printed, a
 MUTANTS = """
 ## Mutants
 
-What is changed in a claim that holds; the verifier refutes every one.
+What is exchanged in a claim that holds, mostly something that its predicate calls, and for what; the verifier refutes
+every one.
 
 | claim | mutants |
 |---|---|
