@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special, stats
 
-from reluscope.counterexample_search import draw_seed, text
+from reluscope.counterexample_search import draw_seed, identity, text
 from reluscope.errors import ClaimError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def examine(claim: Claim, case: Mapping[str, Any], *, seed: int) -> Decision:
     if not math.isfinite(value):
         raise ClaimError(f"claim {claim.name!r}: its value is {value} in the case {text(case)}; expected a number")
     margin = claim.effect * (abs(value) or 1.0)
-    generator = np.random.default_rng(draw_seed(seed, claim.name, "observations", text(case)))
+    generator = np.random.default_rng(draw_seed(seed, claim.name, "observations", identity(case)))
     sums, verdict = _Sums(claim.limits(case) or (0.0, 1.0)), "undecided"
     for look in range(LOOKS):
         _observe(claim, case, generator, FIRST * 2**look, sums)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reluscope.case_types import check_types
-from reluscope.counterexample_search import Case, Found, evaluated, search, text
+from reluscope.counterexample_search import Case, Found, evaluated, identity, search
 from reluscope.errors import ClaimError, PluginError, UnknownNameError, nearest
 from reluscope.progress import Progress, SilentProgress
 from reluscope.verdicts import Verdict, labelled
@@ -199,20 +199,20 @@ class _Examiner:
             return answer
         from reluscope.sequential_testing import MOST_CASES, examine
 
-        self.spent |= len(self.found) >= MOST_CASES and text(case) not in self.found
+        self.spent |= len(self.found) >= MOST_CASES and identity(case) not in self.found
         if self.spent:
             raise ClaimError(
                 f"claim {self.claim.name!r}: more than {MOST_CASES} different cases were tried on the way to the"
-                " smallest; its error probability is shared among no more; try fewer examples, or give its strategy fewer"
-                " cases"
+                " smallest; its error probability is shared among no more; try fewer examples, or let its strategy give"
+                " fewer cases"
             )
         tested = examine(self.claim, case, seed=self.seed)
-        self.found[text(case)] = tested
+        self.found[identity(case)] = tested
         return tested.verdict != "refuted"
 
     def least(self, case: Case | None) -> Decision | None:
         """Return the test of a case, or of the one that it is least certain of."""
         if case is not None:
-            return self.found.get(text(case))
+            return self.found.get(identity(case))
         order = ("refuted", "undecided", "holds")
         return min(self.found.values(), key=lambda tested: (order.index(tested.verdict), tested.power), default=None)

@@ -286,3 +286,9 @@ def test_no_verdict_beyond_the_cases_that_share_the_error_probability(monkeypatc
 
 def seldom(generator: Any, size: int, n: int) -> Any:
     return generator.random(size) < 0.1
+
+
+def test_cases_with_their_keys_in_another_order_count_once() -> None:
+    """Hypothesis draws the keys of a dict in any order; here are 4 cases."""
+    few = st.fixed_dictionaries({"n": st.integers(0, 1), "m": st.integers(0, 1)})
+    assert judged(lambda n, m: True, few).cases == 4
