@@ -104,9 +104,12 @@ CLAIMS = [
         "intervals",
         "laws",
         summary="Mean squared difference of slopes at a distance of 1",
-        statement="E[(s - s')^2] <= 2 C^2 - 2 C^2 / n_1 for the slopes s and s' at two points at distance 1",
+        statement="E[(s - s')^2] <= 2 C^2 - 2 C^2 / n_1 for the slopes s and s' at two points at distance 1; only"
+        " n_1 = 1, where the bound is 0, speaks against it",
         source="Johansson 2022, equation 2.18",
-        assumption=_SCALAR,
+        assumption=_SCALAR
+        + ", while the source takes it to be n_1 (equation 2.16), a premise that is dropped here: two"
+        " regions need a threshold between the points, so that N is 2 for n_1 = 1",
         picture=f"{_CODE}_pictures:interval",
         verdict="refuted",
     ),
