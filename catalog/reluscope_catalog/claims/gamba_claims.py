@@ -72,8 +72,9 @@ CLAIMS = [
         "cosines_at_init",
         "shapes",
         summary="Cosines at initialisation are normal",
-        statement="the cosine of equation 1 is normally distributed with mean 0 at initialisation: all its moments are"
-        " those of a normal law with its variance, 1 / (C H W)",
+        statement="the cosine of equation 1 is normally distributed with mean 0 at initialisation: for a finite number"
+        " n of weights all its moments are those of a normal law with its variance, 1 / (C H W); the source argues from"
+        " the central limit theorem, which is on n without end",
         source="Gamba et al. 2020, section 3.2",
         assumption=_NORMAL,
         picture=f"{_CODE}_pictures:densities",

@@ -12,6 +12,8 @@ _MONOMIALS = "reluscope_catalog.claims.icerm_monomials"
 _TALK = "Jeong, Barton and Ramirez 2020 (Summer@ICERM)"
 _KNOWN = "slide ReLU Networks as Partitioning Input Space: known theorems"
 _DEPTH = "slide Improved Expressivity Results with Depth"
+_POWERS = "; tried: up to 4 variables of powers up to 40, or up to 8 of equal powers up to 3, and softplus"
+_FEW = "; tried: up to 3 variables of powers up to 3"
 _SMOOTH = "the activation function is smooth, with derivatives that are not zero up to degree 2 d where it is expanded"
 
 
@@ -27,7 +29,7 @@ CLAIMS = [
         statement="a network of p inputs and one hidden layer of q units has at most"
         " r(q, p) = sum over i = 0 ... p of binom(q, i) piecewise linear regions",
         source=f"{_TALK}, {_KNOWN}",
-        assumption="weights and biases are any",
+        assumption="weights and biases are any; tried: up to 4 inputs and 5 units, whole numbers up to 3",
     ),
     _claim(
         "montufar_attained",
@@ -72,7 +74,7 @@ CLAIMS = [
         statement="composing the mirror map with itself n times yields a sawtooth with 2^n equally spaced affine"
         " components on [0, 1]",
         source=f"{_TALK}, slide Sawtooth functions/triangular wave functions",
-        assumption="n >= 1; composed n times is applied n times",
+        assumption="n >= 1; composed n times is applied n times; tried: n up to 8",
     ),
     _claim(
         "mirror_map_network",
@@ -93,27 +95,31 @@ CLAIMS = [
         statement="for any line segment I through input space, the average number of regions intersected is linear in"
         " the number N of neurons: at most 1 + c |I| N, where c = sqrt(2 / n0) / (pi sigma_b) does not depend on N",
         source=f"{_TALK}, slide on Hanin and Rolnick 2019ab, which states it informally; the constant worked out",
-        assumption="weights are independent N(0, 2 / n), n being the width before, and biases N(0, sigma_b^2)",
+        assumption="weights are independent N(0, 2 / n), n being the width before, and biases N(0, sigma_b^2);"
+        " tried: up to 3 inputs, up to 3 layers of up to 6 neurons, sigma_b 1 or 1/2, segments between whole numbers"
+        " up to 2",
     ),
     _claim(
         "product_gate",
         "products",
         code=_MONOMIALS,
         summary="Four smooth units come as near to a product as one likes",
-        statement="for any epsilon > 0 a hidden layer of four units with softplus computes x y with an error below"
-        " epsilon",
+        statement="for any epsilon > 0 a hidden layer of four units, with an activation function whose Taylor"
+        " coefficients are not zero up to degree 4, computes x y with an error below epsilon",
         source=f"{_TALK}, {_DEPTH}, of f(x, y) = x y after Rolnick and Tegmark 2018",
-        assumption="|x|, |y| <= 1; epsilon is at least 2^-20 here, where float64 does",
+        assumption="|x|, |y| <= 1; tried: softplus, exp and cos, expanded at whole numbers up to 2, where it takes the"
+        " second derivative alone to be not zero; epsilon is at least 2^-20, where float64 does",
     ),
     _claim(
         "monomial_neurons",
         "many_powers",
         code=_MONOMIALS,
         summary="A deep network makes a monomial of few neurons, as the sum is printed",
-        statement="m(f) <= (sum over i = 1 ... n of 7 ceil(log2 r_i)) + 4 for f = x_1^r_1 ... x_n^r_n; m(f) is at least"
-        " n, since a network of fewer neurons is constant along some direction",
+        statement="m(f) <= sum over i = 1 ... n of 7 ceil(log2 r_i) + 4 for f = x_1^r_1 ... x_n^r_n; printed is no"
+        " bracket, and here the sum ends before the 4, which is added once; m(f) is at least n, since a network of"
+        " fewer neurons is constant along some direction",
         source=f"{_TALK}, {_DEPTH}, read as printed, the sum before the 4",
-        assumption=_SMOOTH,
+        assumption=_SMOOTH + _POWERS,
         verdict="refuted",
     ),
     _claim(
@@ -121,9 +127,10 @@ CLAIMS = [
         "many_powers",
         code=_MONOMIALS,
         summary="A deep network makes a monomial of neurons that are linear in the number of variables",
-        statement="m(f) <= sum over i = 1 ... n of (7 ceil(log2 r_i) + 4) for f = x_1^r_1 ... x_n^r_n",
+        statement="m(f) <= sum over i = 1 ... n of (7 ceil(log2 r_i) + 4), the 4 in the sum, for"
+        " f = x_1^r_1 ... x_n^r_n",
         source=f"amends {_TALK}, {_DEPTH}, after Rolnick and Tegmark 2018",
-        assumption=_SMOOTH,
+        assumption=_SMOOTH + _POWERS,
         amends="monomial_neurons",
     ),
     _claim(
@@ -133,7 +140,7 @@ CLAIMS = [
         summary="One hidden layer makes a monomial of the product of powers plus one, and of no fewer neurons",
         statement="m_1(f) = prod over i = 1 ... n of (r_i + 1) for f = x_1^r_1 ... x_n^r_n",
         source=f"{_TALK}, {_DEPTH}",
-        assumption=f"{_SMOOTH}; all layers have biases, as on the slide on feedforward networks",
+        assumption=f"{_SMOOTH}; all layers have biases, as on the slide on feedforward networks{_FEW}",
         verdict="refuted",
     ),
     _claim(
@@ -144,7 +151,7 @@ CLAIMS = [
         statement="m_1(f) <= prod over i = 1 ... n of (r_i + 1) for f = x_1^r_1 ... x_n^r_n, also if the output has no"
         " bias",
         source=f"amends {_TALK}, {_DEPTH}",
-        assumption=_SMOOTH,
+        assumption=_SMOOTH + _FEW,
         amends="monomial_neurons_one_layer",
     ),
 ]

@@ -17,13 +17,20 @@ from reluscope_plugins.architectures.monomial import Monomial, monomial, softplu
 Cases = SearchStrategy[dict[str, Any]]
 
 _SCALE = 2.0**-4
+_ACTIVATIONS: dict[str, tuple[Any, Any]] = {
+    "softplus": (torch.nn.functional.softplus, lambda at: softplus_derivative(2, float(at))),
+    "exp": (torch.exp, math.exp),
+    "cos": (torch.cos, lambda at: -math.cos(at)),
+}
+"""Activation functions, each with its second derivative."""
 _ROUNDING = Fraction(5, 4) / 2**52
 
 
 def products() -> Cases:
-    """Return pairs of inputs in eighths, where the activation function is expanded, and errors 2^-k."""
+    """Return pairs of inputs in eighths, errors 2^-k, activation functions, and where they are expanded."""
     eighths = st.integers(-8, 8)
-    return st.fixed_dictionaries({"x": eighths, "y": eighths, "at": st.integers(-2, 2), "error": st.integers(1, 20)})
+    sizes = {"x": eighths, "y": eighths, "at": st.integers(-2, 2), "error": st.integers(1, 20)}
+    return st.fixed_dictionaries({**sizes, "activation": st.sampled_from(list(_ACTIVATIONS))})
 
 
 def powers() -> Cases:
@@ -38,12 +45,16 @@ def many_powers() -> Cases:
     return st.one_of(different, equal).map(lambda found: {"powers": found})
 
 
-def product_gate(x: int, y: int, at: int, error: int) -> bool:
+def product_gate(x: int, y: int, at: int, error: int, activation: str) -> bool:
     """Return whether four units come nearer to x y than 2^-error."""
-    # On [-1, 1] the fourth derivative of softplus, at most 1/8, leaves at most lambda^2 / (24 sigma''(b)), that is less
-    # than 0.4 lambda^2 for |b| <= 2; rounding adds less than 2^-48 / lambda^2. So lambda^2 = 2^-error or half of it.
+    # On [-1, 1] the fourth derivative f of the activation, over its second at b, leaves lambda^2 max |f| / (3 |f''(b)|)
+    # at most: below lambda^2 for softplus (1/8 over 0.1), for exp (e) and for cos (1 over 0.4), where |b| <= 2; that is
+    # 0.91 lambda^2 at most, and rounding adds less than 2^-47 / lambda^2. So lambda^2 = 2^-error or half of it.
     model = monomial([1, 1], deep=False, scale=2.0 ** -math.ceil(error / 2), at=float(at))
-    found = model(torch.tensor([[x / 8, y / 8]], dtype=torch.float64)).item()
+    gate: Any = model.gates[0]
+    function, derivative = _ACTIVATIONS[activation]
+    hidden = function(gate[0](torch.tensor([[x / 8, y / 8]], dtype=torch.float64)))
+    found = (gate[2](hidden) * softplus_derivative(2, float(at)) / derivative(at)).item()
     return _hidden_units(model) == 4 and abs(found - x * y / 64) < 2.0**-error
 
 

@@ -11,6 +11,7 @@ _REGIONS = "reluscope_catalog.claims.region_pictures"
 _PATHS = "reluscope_catalog.claims.tanner_paths"
 _DRAWN = "reluscope_catalog.claims.tanner_gaussian"
 _LECTURE = "Tanner, Theories of Deep Learning C6.5, video 5"
+_TRIED = "; tried: up to 4 inputs and 6 units, whole numbers"
 _WEIGHTS = "any n0 rows of W, or all if there are fewer, are linearly independent"
 _POLYLINE = "x(t) is a polyline, the weights are independent and so are the biases"
 _FACTOR = "sigma_w is any, as it is a factor of both sides"
@@ -29,7 +30,7 @@ CLAIMS = [
         statement="if W is in general position (all subsets of rows are maximal rank), the hyperplanes"
         " W_i x + b_i = 0, i = 1 ... n1, leave sum over j = 0 ... n0 of binom(n1, j) partitions",
         source=f"{_LECTURE}, slide Partition of the input domain: one layer",
-        assumption=f"{_WEIGHTS}; the biases are any",
+        assumption=f"{_WEIGHTS}; the biases are any{_TRIED}",
         verdict="refuted",
         picture=f"{_REGIONS}:hyperplanes",
     ),
@@ -41,7 +42,7 @@ CLAIMS = [
         statement="if any n0 rows of W and any n0 + 1 rows of (W, b) are linearly independent, the hyperplanes"
         " W_i x + b_i = 0, i = 1 ... n1, leave sum over j = 0 ... n0 of binom(n1, j) regions",
         source=f"amends {_LECTURE}, slide Partition of the input domain: one layer, after Zaslavsky 1975",
-        assumption=f"{_WEIGHTS}; so are any n0 + 1 rows of (W, b)",
+        assumption=f"{_WEIGHTS}; so are any n0 + 1 rows of (W, b){_TRIED}",
         amends="one_layer_partitions",
     ),
     _claim(
@@ -51,7 +52,7 @@ CLAIMS = [
         statement="if any n0 rows of W are linearly independent and b = 0, the hyperplanes leave"
         " 2 (sum over j = 0 ... n0 - 1 of binom(n1 - 1, j)) regions",
         source=f"amends {_LECTURE}, slide Partition of the input domain: one layer, after Cover 1965, theorem 1",
-        assumption=f"{_WEIGHTS}; the biases are zero",
+        assumption=f"{_WEIGHTS}; the biases are zero{_TRIED}",
         amends="one_layer_partitions",
     ),
     _claim(
