@@ -109,6 +109,10 @@ def dual_norms(affine_map: Any, p: Any) -> Any:
     return operator_norms(affine_map, dual.get(p, p))
 
 
+def along_positive_directions(layers: Any, x: list[int], v: Any) -> Any:
+    return derivative(layers, x, list(map(abs, v)))
+
+
 def backward_without_patterns(layers: Any, pattern: Any, u: Any) -> Any:
     return backward(layers, [[1] * len(layer) for layer in pattern], u)
 
@@ -135,6 +139,7 @@ def nearest_walls_off(observation: Any) -> Any:
 
 product = exact_networks.product
 backward = johansson_slopes._backward
+derivative = johansson_slopes._derivative
 perturbation = johansson._perturbation
 edge = johansson_regions._distance_to_edge
 
@@ -163,7 +168,10 @@ MUTANTS: dict[str, list[Any]] = {
         {f"{CODE}johansson:_perturbation": of_the_first_output},
         {f"{CODE}johansson:hidden_unit_norms": off(hidden_unit_norms, halved)},
     ],
-    "slope_is_norm": [{f"{CODE}johansson_slopes:operator_norms": dual_norms}],
+    "slope_is_norm": [
+        {f"{CODE}johansson_slopes:operator_norms": dual_norms},
+        {f"{CODE}johansson_slopes:_derivative": along_positive_directions},
+    ],
     "forward_backward_generic": [
         {f"{CODE}johansson_slopes:_backward": backward_without_patterns},
         {f"{CODE}johansson_slopes:_eigenvalues": off(johansson_slopes._eigenvalues, least_first)},
