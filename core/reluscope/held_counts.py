@@ -25,6 +25,18 @@ class HeldCounts:
         self.samples = 0
         self.mark = 0
 
+    def left(self, value: Tensor, samples: int) -> int:
+        """Say how many of the draws can be kept.
+
+        Args:
+            value: The weight.
+            samples: How many draws are wanted in all.
+
+        Returns:
+            Those that there are; 0 where they are more than wanted, or of another weight.
+        """
+        return self.samples if self.samples <= samples and (not self.samples or _mark(value) == self.mark) else 0
+
     def draw(self, system: Any, encoded: Any, value: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """Draw what is missing, and return the mean of all draws.
 
@@ -38,14 +50,12 @@ class HeldCounts:
         Returns:
             The drawn weight.
         """
-        mark = _mark(value)
-        if self.counts is not None and (samples < self.samples or mark != self.mark):
-            self.counts, self.samples = None, 0
-        if samples > self.samples:
-            counts = system.counts(encoded, samples - self.samples, generator).to(_smallest(samples))
-            if self.counts is not None:
+        left = self.left(value, samples)
+        if self.counts is None or samples > left:
+            counts = system.counts(encoded, samples - left, generator).to(_smallest(samples))
+            if self.counts is not None and left:
                 counts += self.counts.to(counts)
-            self.counts, self.samples, self.mark = counts, samples, mark
+            self.counts, self.samples, self.mark = counts, samples, _mark(value)
         assert self.counts is not None
         drawn: Tensor = system.from_counts(encoded, self.counts.to(value.device), samples)
         return drawn

@@ -125,8 +125,9 @@ def quantize_(
             norm = (modules[folds[name]],) if name in folds else ()
             layer.quantization = LayerWeights(arithmetic, name, numbers[name], norm, type(layer), name == last)
             layer.__class__ = LAYERS[kinds[name]]
-        for name in folds.values():
-            modules[name].__class__ = NORMS[type(modules[name])]
+        for name, norm_name in folds.items():
+            modules[norm_name].__dict__["handover"] = layers[name].quantization.handover
+            modules[norm_name].__class__ = NORMS[type(modules[norm_name])]
         return conversion_report(modules, skipped, folds)
     except BaseException:
         _restore(model)
@@ -241,7 +242,7 @@ def _check_plain(model: nn.Module) -> None:
 def _restore(model: nn.Module) -> None:
     for module in model.modules():
         weights = module.__dict__.pop("quantization", None)
-        module.__dict__.pop("folded", None) if type(module) in PLAIN else None
+        module.__dict__.pop("handover", None) if type(module) in PLAIN else None
         if isinstance(weights, LayerWeights):
             module.__class__ = weights.plain
         elif type(module) in PLAIN:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reluscope.product_draws import noise
-from reluscope.weight_draws import LayerWeights
+from reluscope.weight_draws import Handover, LayerWeights
 
 
 class Quantized(nn.Module):
@@ -52,8 +52,7 @@ class Quantized(nn.Module):
                     difference = noise(self, weights, x, weight, output, *sizes)
                 output = output + difference
         if weights.folds():
-            norm: Any = weights.norm[0]
-            norm.folded = True
+            weights.handover.done = True
         return output
 
     def extra_repr(self) -> str:
@@ -146,12 +145,11 @@ class QuantizedConvTranspose3d(_Transposed, nn.ConvTranspose3d):
 
 
 class _Folded(nn.Module):
-    # Whether its work has been done in this pass: not if the layer before it was replaced or restored.
-    folded: bool = False
+    handover: Handover
 
     def forward(self, input: Tensor) -> Tensor:
-        done = self.folded and not self.training
-        self.folded = False
+        done = self.handover.done and not self.training
+        self.handover.done = False
         output: Tensor = input if done else super().forward(input)
         return output
 

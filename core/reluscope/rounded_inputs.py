@@ -29,13 +29,16 @@ class Scratch:
             keep: Whether the memory is lent again afterwards; else it is freed.
 
         Yields:
-            A contiguous tensor of the shape and dtype of `x`, of any values.
+            A tensor of the shape and dtype of `x`, of any values, which lie side by side in the order of those of `x`.
         """
         spare = self._spare.pop() if self._spare else None
         if spare is None or spare.dtype != x.dtype or spare.numel() < x.numel():
             spare = None  # freed ahead of the larger one
-            spare = torch.empty(x.numel(), dtype=x.dtype)
-        yield spare[: x.numel()].view(x.shape)
+            with torch.inference_mode(False):  # it may be lent outside of it
+                spare = torch.empty(x.numel(), dtype=x.dtype)
+        order = memory_order(x)
+        laid = spare[: x.numel()].view([x.shape[dim] for dim in order])
+        yield laid.permute([order.index(dim) for dim in range(x.ndim)])
         if keep:
             self._spare = [spare]
 
@@ -46,6 +49,22 @@ class Scratch:
             What makes an empty one.
         """
         return Scratch, ()
+
+
+def memory_order(x: Tensor) -> list[int]:
+    """Order the dims as they lie in memory, the one of the longest steps first.
+
+    Args:
+        x: Any tensor.
+
+    Returns:
+        The dims; where values lie side by side, such as with channels last, `x.permute` of them is contiguous.
+
+    Example:
+        >>> memory_order(torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last))
+        [0, 2, 3, 1]
+    """
+    return sorted(range(x.ndim), key=x.stride, reverse=True)
 
 
 def forgotten(x: Tensor, *others: Tensor | None) -> bool:

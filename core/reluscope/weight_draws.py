@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from reluscope.errors import NotFiniteError, QuantizationError
 from reluscope.held_counts import HeldCounts as HeldCounts
@@ -55,6 +57,26 @@ class Arithmetic:
         return torch.Generator(device).manual_seed(seed)
 
 
+class Handover(threading.local):
+    """A layer's word to the batch norm behind it that its work is done, in this thread and pass.
+
+    It is not given where the layer was replaced or restored. Replicas share it, and run in threads of their own.
+
+    Attributes:
+        done: Whether it is.
+    """
+
+    done = False
+
+    def __reduce__(self) -> tuple[type[Handover], tuple[()]]:
+        """Leave behind what belongs to a pass.
+
+        Returns:
+            What makes a new one.
+        """
+        return Handover, ()
+
+
 class LayerWeights:
     """What one layer multiplies with.
 
@@ -67,6 +89,7 @@ class LayerWeights:
         last: Whether it is the network's last one, which frees the memory that inputs are rounded in.
 
     Attributes:
+        handover: What the layer tells the norm that is folded into it.
         held: The counts, where draws are held.
         inputs: How many inputs have been rounded.
         saturated: How many of them lay beyond the system of activations, and became its end.
@@ -87,6 +110,7 @@ class LayerWeights:
         self.norm = norm
         self.plain = plain
         self.last = last
+        self.handover = Handover()
         self.held = HeldCounts()
         self.inputs = self.saturated = 0
 
@@ -151,15 +175,28 @@ class LayerWeights:
             raise NotFiniteError(f"parameter {name!r}: {error}") from error
 
     def check(self, layer: nn.Module, x: Tensor) -> None:
-        """See to it that a folded batch norm would have taken its statistics over what the layer's outputs are.
+        """See to it that the layer can be applied here.
 
         Args:
             layer: The layer.
             x: Its input.
 
         Raises:
-            QuantizationError: If the layer is linear, folds a batch norm, and gets more than vectors.
+            QuantizationError: If it runs under a transform of torch.func, forward-mode derivatives or torch.jit.trace,
+                which cannot see its draws and rounding; or if it is linear, folds a batch norm, and gets more than
+                vectors, over which the norm would not have taken its statistics.
         """
+        if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+            raise QuantizationError(
+                f"layer {self.name!r} runs in a number system under a transform of torch.func or forward-mode "
+                "derivatives, which cannot see its draws and rounding; call it as it is, and take derivatives by "
+                "backward() or torch.autograd.functional"
+            )
+        if torch._C._get_tracing_state() is not None:
+            raise QuantizationError(
+                f"layer {self.name!r} runs in a number system, of which torch.jit.trace would keep one draw; trace the "
+                "network before reluscope.quantize_, or behind reluscope.restore_"
+            )
         if x.ndim != 2 and self.folds() and isinstance(layer, nn.Linear):
             raise QuantizationError(
                 f"layer {self.name!r} folds a batch norm over features, and got {x.ndim} dims, expected (sample, "

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torchvision.models.vgg import cfgs, make_layers
 
 import reluscope as rs
 from reluscope.batchnorm_folding import foldable_norms
 from reluscope.errors import NotFiniteError, QuantizationError
 from reluscope.lab import Lab
-from reluscope_plugins import architectures
+from reluscope_plugins import architectures, number_systems
 
-LAB = Lab(plugins=[architectures])
+LAB = Lab(plugins=[architectures, number_systems])
 # Rounding in double precision: 2^-53 for each of the some 10^5 operations that one output hangs on, times the size of
 # the numbers between relative to the output, for which 100 is allowed.
 DOUBLE = {"rtol": 1e-9, "atol": 1e-9}
@@ -226,3 +229,39 @@ def test_a_folded_norm_that_is_not_finite_is_refused_by_name(name: str, value: f
     with pytest.raises(NotFiniteError, match=name):
         rs.quantize_(model, "float32")
     assert type(model[0]) is nn.Linear
+
+
+def test_threads_and_replicas_do_not_share_what_is_done() -> None:
+    """A layer tells the norm behind it that its work is done: that one, in that thread."""
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU()).eval()
+    with torch.no_grad():
+        network[1].running_mean.fill_(0.3)
+        network[1].running_var.fill_(4.0)
+    rs.quantize_(network, "float32", activations=None, lab=LAB)
+    x = torch.randn(2, 3, 8, 8)
+    replica = copy.copy(network)
+    replica._modules = {name: copy.copy(module) for name, module in network._modules.items()}
+    with torch.no_grad():
+        expected = network(x)
+        assert torch.equal(replica(x), expected)
+        first = network[0](x)
+        seen: list[Tensor] = []
+        other = threading.Thread(target=lambda: seen.append(network[1](first).detach()))
+        other.start()
+        other.join()
+        assert not torch.equal(seen[0], first)  # no layer ran in that thread: the norm does its own work
+        assert torch.equal(network[1](first), first)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # torch's own forward mode
+@pytest.mark.parametrize("activations", ["fixed16", None])
+def test_transforms_are_refused(activations: str | None) -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    rs.quantize_(network, "psb", activations=activations, lab=LAB)
+    x = torch.randn(2, 4)
+    with pytest.raises(QuantizationError, match=r"layer '0' runs in a number system under a transform of torch.func"):
+        torch.func.vmap(network)(x)
+    with pytest.raises(QuantizationError, match="transform"):
+        torch.func.grad(lambda z: network(z).sum())(x)
+    with forward_ad.dual_level(), pytest.raises(QuantizationError, match="forward-mode"):
+        network(forward_ad.make_dual(x, torch.ones_like(x)))

@@ -6,6 +6,7 @@ import copy
 import threading
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -13,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 import reluscope as rs
 from reluscope.quantization import quantized_layers
 from reluscope.quantization_report import input_saturation
+from reluscope_plugins.number_systems.grid_rounding import nearest_on_grid
 
 
 def network(**conversion: Any) -> nn.Sequential:
@@ -138,3 +140,37 @@ def test_saturated_inputs_are_counted() -> None:
     assert found.saturated.values.tolist() == expected
     assert expected[0] > 0
     assert found.inputs.values.tolist() == [2 * 7 * 192, 2 * 7 * 384, 2 * 7 * 72, 2 * 7 * 5]
+
+
+def test_memory_of_inference_mode_is_lent_outside_of_it() -> None:
+    network = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).bfloat16()
+    rs.quantize_(network, "float32")
+    x = torch.randn(2, 4).bfloat16()
+    with torch.inference_mode():
+        network[:2](x)
+        expected = network(x).clone()
+        network[:2](x)  # ends ahead of the layer that frees the memory
+    with torch.no_grad():
+        assert torch.equal(network(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inputs_keep_their_layout_in_memory(dtype: torch.dtype) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).to(dtype)
+    x = torch.randn(2, 3, 8, 8, dtype=dtype)
+    rs.quantize_(network, "float32")
+    seen: list[bool] = []
+    with torch.no_grad():
+        expected = network(x)
+        network.to(memory_format=torch.channels_last)
+        product = network[2].product
+        network[2].product = lambda value, *rest: (
+            seen.append(value.is_contiguous(memory_format=torch.channels_last)) or product(value, *rest)
+        )
+        found = network(x.to(memory_format=torch.channels_last))
+    assert seen == [True]
+    torch.testing.assert_close(found, expected)
+    for laid in (x.transpose(1, 3), x[:, ::2], x[:1, :1], x.expand(2, 3, 8, 8)[:, :, 1:, ::3]):
+        rounded, _, finite = nearest_on_grid(laid, 4, -100, 100)
+        assert finite
+        assert torch.equal(rounded, nearest_on_grid(laid.contiguous(), 4, -100, 100)[0])

@@ -177,6 +177,33 @@ def test_attention_by_receptive_fields_costs_less_than_chance(data_root: Path) -
 
 @pytest.mark.slow
 @pytest.mark.data
+def test_attention_is_no_better_than_as_many_operations_everywhere(data_root: Path) -> None:
+    """Null: attention with scaled masks gains a point over 8 samples everywhere, which cost as much.
+
+    As above, on the same images with other draws.
+    """
+    model, images, labels = trained_resnet20(data_root)
+    some = torch.randperm(len(images), generator=torch.Generator().manual_seed(5))[3000:]
+    rs.quantize_(model, "psb")
+    attended, everywhere, costs = [], [], []
+    for batch, here in enumerate(some.split(BATCH)):
+        found = attend(model, images[here], base_samples=2, refined_samples=32, carry="scaled", seed=5000 + batch)
+        cost = found.operations.sum("layer")
+        costs.append(float((cost["first"] + cost.extra + cost.redone) / cost.everywhere))
+        attended.append(float((found.logits.argmax(1) == labels[here]).double().mean()))
+        rs.set_samples_(model, 8)
+        with torch.no_grad():
+            everywhere.append(float((model(images[here]).argmax(1) == labels[here]).double().mean()))
+    difference = np.array(attended) - np.array(everywhere)
+    spread = difference.std(ddof=1) / np.sqrt(len(difference))
+    print(f"attention {np.mean(attended):.4f}, 8 everywhere {np.mean(everywhere):.4f}")
+    print(f"difference {difference.mean():.4f} +- {spread:.4f}")
+    assert abs(np.mean(costs) - 8 / 32) < 0.01
+    assert (0.01 - difference.mean()) / spread > scipy.stats.t.isf(ERROR, len(difference) - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.data
 @pytest.mark.parametrize("carry", ["receptive", "scaled"])
 def test_entropy_is_not_two_points_better_than_chance(data_root: Path, carry: str) -> None:
     """Null: at 2/32 samples refining where the pixels' entropy is high gains 2 points over refining anywhere.

@@ -17,21 +17,23 @@ from typing import Any
 import numpy as np
 
 from reluscope.kernels import Array, compiled
-from reluscope_plugins.number_systems.random_words import random_share
+from reluscope_plugins.number_systems.random_words import random_share, random_word
 
 FEW = 10.0
 """Expected successes below which the distances between them are drawn."""
 SURE = 0.07
 """Distance from the ends of the hat from which on a candidate may be accepted without its probability."""
 WHOLE = 2.0**64
+BELOW_ONE = 1 - 2.0**-53
 
 
 @compiled
 def fill_by_rejection(codes: Array, samples: int, seed: np.uint64, first: int, out: Array) -> None:
     """Draw the numbers of successes of consecutive weights.
 
-    Each outcome's probability is right to about 1e-10 of it. Most first candidates are accepted at once, which is found
-    for all weights alike; the others, and weights of which few successes are expected, are drawn one by one.
+    Each outcome's probability is right to about 1e-10 of it, or to 2^-64 where it is below 2^-30. Most first candidates
+    are accepted at once, which is found for all weights alike; the others, and weights of which few successes are
+    expected, are drawn one by one.
 
     Args:
         codes: uint64 `(weight,)`, the probabilities times 2^64.
@@ -72,7 +74,9 @@ def _few(n: float, p: float, seed: np.uint64, place: int) -> float:
         return 0.0
     logarithm, left, count, number = math.log1p(-p), n, 0.0, 0
     while True:
-        left -= math.floor(math.log(random_share(seed, place, number)) / logarithm) + 1
+        # all 64 bits, so that small distances, next to none likely, have the right probability too
+        share = min((np.float64(random_word(seed, place, number)) + 0.5) / WHOLE, BELOW_ONE)
+        left -= np.floor(math.log1p(-share) / logarithm) + 1
         if left < 0:
             return count
         count += 1

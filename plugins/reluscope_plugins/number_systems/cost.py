@@ -26,8 +26,8 @@ def operation_cost(model: nn.Module, x: Input, *, refinement: bool = False) -> x
     positions of a transposed one, rows of a linear layer; those with the padding count, as is usual. In floating point
     each is a multiply-add. In a stochastic number system each is made `samples` times, with the operations that the
     system names; products with weights that are zero, or pruned, cost nothing. Random bits are
-    drawn for each product with `draws="product"`; otherwise for each weight and call (of held draws the first), which
-    all positions and all samples in `x` share.
+    drawn for each product with `draws="product"`; otherwise for each weight and call (held ones once, for all calls),
+    which all positions and all samples in `x` share.
 
     Weight bits are those of all weights, zero or not: leaving zeros out would take an index. Biases, norms that are not
     folded and activations are not counted.
@@ -71,10 +71,11 @@ def operation_cost(model: nn.Module, x: Input, *, refinement: bool = False) -> x
                 f"refinement: the network draws anew (draws={weights.arithmetic.draws!r}), expected one that keeps its "
                 "draws; quantise it with draws='held', or leave refinement out"
             )
-        draws = _new_samples(weights) if refinement else weights.samples if system.stochastic else 1
+        draws = _new_samples(layer) if refinement else weights.samples if system.stochastic else 1
+        drawn = 1 if weights.arithmetic.draws == "held" else calls[name]
         for operation, (variable, _) in OPERATIONS.items():
             shared = operation == "random_bit" and weights.arithmetic.draws != "product"
-            times = (calls if shared else positions)[name] / arguments.samples
+            times = (drawn if shared else positions[name]) / arguments.samples
             columns[variable].append(float(system.operations.get(operation, 0)) * draws * kept * times)
         columns["float_multiply_adds"].append(size * positions[name] / arguments.samples)
         columns["float_weight_bits"].append(size * 8 * layer.weight.element_size())
@@ -83,11 +84,13 @@ def operation_cost(model: nn.Module, x: Input, *, refinement: bool = False) -> x
     return _labelled(columns, list(layers))
 
 
-def _new_samples(weights: Any) -> int:
+def _new_samples(layer: Any) -> int:
+    weights = layer.quantization
     if not weights.arithmetic.system.stochastic:
         return 0
-    held = weights.held.samples
-    return int(weights.samples - held if weights.samples >= held else weights.samples)
+    with torch.no_grad():
+        _, value = weights.encoded(layer, weights.folded(layer)[0])
+    return int(weights.samples - weights.held.left(value, weights.samples))
 
 
 def kept_weights(layer: Any) -> int:

@@ -89,7 +89,7 @@ class Fixed16(Deterministic):
 
         Args:
             weight: As for `encode`.
-            out: Contiguous, of the shape, dtype and device of `weight`; overwritten with the represented numbers.
+            out: Of the shape, dtype and device of `weight`, laid out alike; overwritten with the represented numbers.
 
         Returns:
             The code, whose value is `out`.

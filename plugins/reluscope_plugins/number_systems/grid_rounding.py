@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from reluscope.kernels import compiled, shared_out
+from reluscope.rounded_inputs import memory_order
 
 Array = np.ndarray[Any, Any]
 
@@ -25,18 +26,21 @@ def nearest_on_grid(
         fraction_bits: The grid's width is 2^-fraction_bits.
         least: Its first multiple.
         most: Its last.
-        out: Where they are written: contiguous, of the same shape and dtype; None takes new memory.
+        out: Where they are written: of the same shape and dtype, values side by side in the order of `values`; None
+            takes new memory.
 
     Returns:
-        The values on the grid, exact; how many lay beyond it; and whether all of them were finite.
+        The values on the grid, exact, laid out in memory as `values`; how many lay beyond it; and whether all of them
+        were finite.
 
     Example:
         >>> nearest_on_grid(torch.tensor([0.1, 0.5, 1.5, 9.0]), 0, -4, 3)
         (tensor([0., 0., 2., 3.]), 1, True)
     """
-    flat = values.detach().contiguous().view(-1).numpy()
-    rounded = torch.empty(values.shape, dtype=values.dtype) if out is None else out
-    room = rounded.view(-1).numpy()
+    order = memory_order(values)
+    laid = values.detach().permute(order).contiguous()
+    rounded = torch.empty_like(laid) if out is None else out.permute(order)
+    flat, room = laid.view(-1).numpy(), rounded.view(-1).numpy()
     scale = flat.dtype.type(2.0**fraction_bits)
     step, first, last = 1 / scale, flat.dtype.type(least), flat.dtype.type(most)
     beyond: list[int] = []
@@ -47,7 +51,7 @@ def nearest_on_grid(
         return bool(finite)
 
     finite = shared_out(len(flat), work, flat.nbytes)
-    return rounded, sum(beyond), finite
+    return rounded.permute([order.index(dim) for dim in range(values.ndim)]), sum(beyond), finite
 
 
 @compiled

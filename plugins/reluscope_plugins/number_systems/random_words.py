@@ -43,6 +43,6 @@ def random_share(seed: np.uint64, place: int, number: int) -> Any:
         number: Of the weight's word, below 2^24.
 
     Returns:
-        An odd multiple of 2^-54, each as likely: neither 0 nor 1.
+        An odd multiple of 2^-53, each as likely: neither 0 nor 1.
     """
-    return (np.float64(random_word(seed, place, number) >> np.uint64(11)) + 0.5) * 2.0**-53
+    return (np.float64(random_word(seed, place, number) >> np.uint64(12)) + 0.5) * 2.0**-52
