@@ -39,17 +39,18 @@ if TYPE_CHECKING:
     from reluscope.inputs import Input
 
 NAME = "actcoolr"
-SAMPLES, EVERY, WIDTH, MAX_GROWTH = 64, 8, 64, 1.0
+SAMPLES, EVERY, WIDTH, MAX_GROWTH, MEMORY = 64, 8, 64, 1.0, 1
 """Defaults; those of the curve are in `cooling_curve`."""
 RESTLESS = 1.0
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
 SHARE, SPARSER = 100, 8
 """In a long training measurements are a hundredth of it apart, but at most so many times `every`."""
 
-_OWN = ("per_group", "samples", "every", "width", "max_growth", "fits", "probes", "interval", "due", "stale", "_ratios")
+_OF_RATE = ("per_group", "samples", "every", "width", "max_growth", "memory")
+_OWN = (*_OF_RATE, "fits", "probes", "interval", "due", "stale", "_ratios")
 _INHERITED = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
 _OF_CURVE = ("total_steps", "t_start", "gamma", "curve", "warmup")
-_OF_TRACKS = {"mu": "mu", "sigma": "sigma", "errors": "errors", "measured": "measured", "peaks": "peak"}
+_OF_TRACKS = {one: one for one in ("mu", "sigma", "errors", "measured", "recent")} | {"peaks": "peak"}
 """Keys of a state, and for those of the transitions their attributes."""
 
 
@@ -73,12 +74,14 @@ class ActCooLR(LRScheduler):
         optimizer.step()
         scheduler.step(x)  # the batch that the loss was computed on
 
-    The first step is taken at the optimizer's own rate. Measuring leaves model, gradients, optimizer and random state
-    as they are. With a `torch.amp.GradScaler`, a step that it skips is not measured. Where the model is a
-    `DistributedDataParallel`, each process measures its part of the batch, and all go by the mean.
+    With a warm-up the first step is taken at the least rate, 1e-10, for nothing is known of the network yet, and a step
+    at too high a rate may destroy it; without one, at the optimizer's own rate. Measuring leaves model, gradients,
+    optimizer and random state as they are. With a `torch.amp.GradScaler`, a step that it skips is not measured. Where
+    the model is a `DistributedDataParallel`, each process measures its part of the batch, and all go by the mean.
 
     Args:
-        optimizer: Any but LBFGS. All its parameter groups keep the ratio of their rates.
+        optimizer: Any but LBFGS. All its parameter groups keep the ratio of their rates; with a warm-up nothing else is
+            taken from these.
         model: The network, wrapped or not; it is measured in the mode that it is in. Data-parallel processes give it
             wrapped.
         total_steps: Number of optimizer steps of the whole training.
@@ -93,7 +96,8 @@ class ActCooLR(LRScheduler):
         samples: How many of a batch's first samples are looked at.
         every: Steps between measurements, at most; where a hundredth of the training is more, that many, up to eight
             times `every`.
-        warmup: Share of the training in which the temperature rises; 0 starts at `t_start` at once, as the source.
+        warmup: Share of the training in which the temperature rises; 0 starts at `t_start` at once, as the source,
+            after a first step at the optimizer's own rate.
         width: Units of a pattern: the temperature is that of patterns of so many independent units, of which the same
             share changes, at the first site, and of $\sqrt{l}$ times fewer at the l-th. 0 takes the sites' own
             patterns, as the source; then the temperature that trains well depends on how wide the layers are, and how
@@ -102,6 +106,10 @@ class ActCooLR(LRScheduler):
             falls to zero. Where a network has learnt its data gradients vanish, and ever greater rates would be needed
             to change patterns. `math.inf` sets no limit, as the source, nor does a training without warm-up have one.
             With `per_group` each group has its own, but for those that get the mean of the others.
+        memory: The rate is the one at which none of so many last measurements, back to the last fit, would have
+            exceeded the temperature. A network that has learnt its data has small gradients on most batches and large
+            ones on a few, and a rate set by one of the many destroys it at one of the few; 6 keep it, but hold a
+            network back that stands high rates. 1 goes by the last measurement alone, as the source.
 
     Attributes:
         curve: What the temperature follows, a `CoolingCurve`.
@@ -150,6 +158,7 @@ class ActCooLR(LRScheduler):
         warmup: float = WARMUP,
         width: int = WIDTH,
         max_growth: float = MAX_GROWTH,
+        memory: int = MEMORY,
     ) -> None:
         check_class(NAME, "optimizer", optimizer, torch.optim.Optimizer, "the optimizer whose rates are to be moved")
         check_class(NAME, "model", model, nn.Module, "the network that the optimizer trains")
@@ -164,7 +173,7 @@ class ActCooLR(LRScheduler):
         )
         self.per_group = per_group
         self.samples, self.every = whole(NAME, "samples", samples, 1), whole(NAME, "every", every, 1)
-        self.width = whole(NAME, "width", width, 0)
+        self.width, self.memory = whole(NAME, "width", width, 0), whole(NAME, "memory", memory, 1)
         self.max_growth = math.inf if max_growth == math.inf else positive(NAME, "max_growth", max_growth)
         self.transitions = [FollowedTransition() for _ in (optimizer.param_groups if per_group else [None])]
         self.fits = self.probes = 0
@@ -250,6 +259,8 @@ class ActCooLR(LRScheduler):
                 "it with the total_steps of the whole training"
             )
         if not self.fits:
+            if self.curve.warmup:
+                return [FLOOR * ratio for ratio in self._ratios]
             return [group["lr"] for group in self.optimizer.param_groups]
         wanted = self.target(self.last_epoch)
         rates = [one.rate(wanted, self.last_epoch, self._limit(one)) for one in self.transitions]
@@ -284,7 +295,7 @@ class ActCooLR(LRScheduler):
                 f"{len(self.optimizer.param_groups)}; load it with the optimizer that it was saved with"
             )
         curve = CoolingCurve(**{key: state_dict[key] for key in _OF_CURVE})
-        for key, least in (("samples", 1), ("every", 1), ("width", 0)):
+        for key, least in (("samples", 1), ("every", 1), ("width", 0), ("memory", 1)):
             whole(NAME, key, state_dict[key], least)
         if state_dict["max_growth"] != math.inf:
             positive(NAME, "max_growth", state_dict["max_growth"])
@@ -331,6 +342,7 @@ class ActCooLR(LRScheduler):
         self.probes += 2
         measured = zip(self.transitions, self._rates, table[:, :, 0].mean(0), table[:, :, 1].sum(0), strict=True)
         news = [one.correct(rate, float(share), float(patterns)) for one, rate, share, patterns in measured]
+        self._remember()
         self.stale |= any(contradicted for _, contradicted in news)
         longest = min(SPARSER * self.every, max(self.every, self.curve.total_steps // SHARE))
         self.interval = 1 if max(moved for moved, _ in news) > RESTLESS else min(longest, 2 * self.interval)
@@ -339,9 +351,14 @@ class ActCooLR(LRScheduler):
     def _fit(self, batch: Input, step: OptimizerStep) -> None:
         probe = Probe(self._model, batch, step, self._tracks, self.width)
         self.probes += fit_transitions(probe, self.transitions, self.last_epoch, first=not self.fits)
+        self._remember()
         self.fits += 1
         self.stale = False
         self.interval, self.due = 1, self.last_epoch + 1
+
+    def _remember(self) -> None:
+        for transition in self.transitions:
+            transition.remember(self.memory)
 
     # Where the warm-up is over before anything was fitted, the first rate stands for it.
     def _note_peaks(self) -> None:
@@ -374,6 +391,7 @@ def actcoolr(
     warmup: float = WARMUP,
     width: int = WIDTH,
     max_growth: float = MAX_GROWTH,
+    memory: int = MEMORY,
 ) -> ActCooLR:
     """Build ActCooLR.
 
@@ -381,7 +399,7 @@ def actcoolr(
         optimizer: Whose rates are moved.
         total_steps: Number of optimizer steps of the whole training.
         model: The network.
-        base: Rate of the first step; None keeps the optimizer's own.
+        base: Rate of the optimizer, which is that of the first step where there is no warm-up; None keeps its own.
         t_start: Temperature at the start, base 2.
         gamma: How the curve bends.
         curve: `"temperature"` or `"probability"`.
@@ -391,6 +409,7 @@ def actcoolr(
         warmup: Share of the training in which the temperature rises.
         width: Units of a pattern; 0 takes the sites' own.
         max_growth: How many times the warm-up's highest rate none after it exceeds, along a line that falls to zero.
+        memory: Of how many last measurements none would have exceeded the temperature.
 
     Returns:
         The scheduler; its `step` takes the batch.
@@ -415,6 +434,7 @@ def actcoolr(
         warmup=warmup,
         width=width,
         max_growth=max_growth,
+        memory=memory,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class FollowedTransition:
         errors: How many of the last measurements, in a row, moved mu by more than `LARGE_ERROR`.
         measured: Last measured probability at the rate in force; NaN before.
         peak: Highest rate of the warm-up; 0 before.
+        recent: Mu after the last measurements, the newest last; empty before.
 
     References:
         Hartmann 2025, eq. 3.17, section A.4.
@@ -41,6 +42,7 @@ class FollowedTransition:
     errors: int = 0
     measured: float = math.nan
     peak: float = 0.0
+    recent: list[float] = field(default_factory=list)
 
     def model(self) -> ErrorFunction:
         """Return the model.
@@ -51,7 +53,7 @@ class FollowedTransition:
         return ErrorFunction(self.mu, self.sigma)
 
     def rate(self, wanted: float, step: int, limit: float = math.inf) -> float:
-        """Return the learning rate that changes as many patterns as wanted.
+        """Return the learning rate at which none of the last measurements would have changed more patterns than wanted.
 
         Args:
             wanted: Probability of a change.
@@ -66,11 +68,12 @@ class FollowedTransition:
         """
         if math.isnan(self.mu):
             return math.nan
-        rate = self.model().rate(wanted) if wanted > 0 else 0.0
+        mu = min(self.recent, default=self.mu)
+        rate = ErrorFunction(mu, self.sigma).rate(wanted) if wanted > 0 else 0.0
         if not min(rate, limit) <= CEILING:
             raise Diverged(
                 f"ActCooLR: at step {step} a share {wanted:.3g} of changed patterns would take a learning rate of "
-                f"{rate:.3g} (mu {self.mu:.3g}, sigma {self.sigma:.3g}), expected at most {CEILING:g}: the training "
+                f"{rate:.3g} (mu {mu:.3g}, sigma {self.sigma:.3g}), expected at most {CEILING:g}: the training "
                 "diverges; start at a lower t_start"
             )
         return max(FLOOR, float(min(rate, limit)))
@@ -101,6 +104,14 @@ class FollowedTransition:
         self.mu = mu
         return moved, contradicted or self.errors >= ERRORS
 
+    def remember(self, measurements: int) -> None:
+        """Note where the transition is after a measurement.
+
+        Args:
+            measurements: How many of the last are remembered.
+        """
+        self.recent = [*self.recent, self.mu][-measurements:]
+
     def refit(self, points: list[tuple[float, float]], step: int, *, first: bool) -> None:
         """Fit both parameters.
 
@@ -112,7 +123,7 @@ class FollowedTransition:
         Raises:
             Diverged: If no rate changes some patterns and leaves others.
         """
-        self.errors = 0
+        self.errors, self.recent = 0, []
         inside = [(rate, share) for rate, share in points if usable(share)]
         if inside:
             try:

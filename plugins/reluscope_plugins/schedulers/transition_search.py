@@ -122,7 +122,8 @@ def fit_transitions(probe: Probe, transitions: Sequence[FollowedTransition], ste
             found[rate] = probe(rate)
         return found.get(rate)
 
-    if probe.step.rate > 0 and look(probe.step.rate) is not None:
+    # the floor, at which a training with warm-up starts, is far from any transition
+    if probe.step.rate > JUMP * FLOOR and look(probe.step.rate) is not None:
         for transition, share in zip(transitions, found[probe.step.rate].tolist(), strict=True):
             transition.measured = share
     tracks = [track for track, sites in enumerate(probe.sites) if sites]

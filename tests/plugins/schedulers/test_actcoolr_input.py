@@ -65,6 +65,7 @@ def test_lbfgs(nets: SimpleNamespace) -> None:
         ({"width": 6.4}, "width is 6.4"),
         ({"width": True}, "width is True"),
         ({"width": None}, "width is None"),
+        ({"memory": 0}, "memory is 0, expected an integer of at least 1"),
         ({"max_growth": 0}, "max_growth is 0, expected a number above 0"),
         ({"t_start": math.inf}, "t_start is inf, expected a finite temperature"),
         ({"t_start": -math.inf, "curve": "probability"}, "t_start is -inf"),

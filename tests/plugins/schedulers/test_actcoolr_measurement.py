@@ -50,7 +50,7 @@ def test_what_it_measures_is_the_pattern_distance(nets: SimpleNamespace, name: s
     steps = 2 if kind == "resnet18" else 12
     samples = 4 if kind == "resnet18" else 40
     optimizer = nets.optimizers[name](model.parameters(), 0.01)
-    scheduler = ActCooLR(optimizer, model, 20, t_start=1.0, every=2, samples=samples, width=width)
+    scheduler = ActCooLR(optimizer, model, 20, t_start=1.0, every=2, samples=samples, width=width, warmup=0)
     compared = 0
     for step in range(steps):
         if kind == "resnet18":

@@ -19,6 +19,7 @@ from reluscope import random_state
 from reluscope.context import Context, Interrupted
 from reluscope.errors import RecipeError
 from reluscope_plugins.schedulers import ActCooLR
+from reluscope_plugins.schedulers.followed_transition import FLOOR
 
 
 @pytest.mark.parametrize("per_group", [False, True])
@@ -27,7 +28,7 @@ def test_resumed_at_any_step_it_ends_as_if_never_interrupted(nets: SimpleNamespa
     def start(lr: float) -> tuple[nn.Module, torch.optim.Optimizer, ActCooLR]:
         model = nets.Tied()
         optimizer = nets.optimizers[name](nets.groups_of(model, lr), lr)
-        return model, optimizer, ActCooLR(optimizer, model, 20, t_start=1.5, every=4, per_group=per_group)
+        return model, optimizer, ActCooLR(optimizer, model, 20, t_start=1.5, every=2, per_group=per_group, memory=3)
 
     torch.manual_seed(0)
     whole = start(0.01)
@@ -65,10 +66,16 @@ def test_a_state_of_other_groups_is_refused(nets: SimpleNamespace) -> None:
         (lambda state, other: {}, r"a state without \['_last_lr', .*'width'\], expected what its own state_dict gives"),
         (lambda state, other: other, r"without \[.*'mu'.*\] and with the unknown keys \[.*'step_size'\], expected"),
         (lambda state, other: {key: state[key] for key in state if key != "sigma"}, r"without \['sigma'\], expected"),
+        # a state of before there was a memory
+        (
+            lambda state, other: {key: state[key] for key in state if key not in ("memory", "recent")},
+            r"without \['memory', 'recent'\], expected what its own state_dict gives",
+        ),
         (lambda state, other: {**state, "spare": 1}, r"a state with the unknown keys \['spare'\], expected"),
         (lambda state, other: {**state, "t_start": -1}, "t_start is -1, expected a number above 0"),
         (lambda state, other: {**state, "max_growth": -5.0}, "max_growth is -5.0, expected a number above 0"),
         (lambda state, other: {**state, "samples": 0}, "samples is 0, expected an integer of at least 1"),
+        (lambda state, other: {**state, "memory": 0}, "memory is 0, expected an integer of at least 1"),
         (lambda state, other: {**state, "mu": [0.0, 1.0]}, "a state of .*'mu': 2.* numbers, expected 1 of each"),
         (lambda state, other: None, "state_dict is of class NoneType, expected Mapping"),
     ],
@@ -90,13 +97,13 @@ def test_a_foreign_state_is_refused_whole(nets: SimpleNamespace, change: Any, wo
 
 def test_a_state_brings_its_own_length(nets: SimpleNamespace) -> None:
     model = nets.mlp(8, 16, 3)
-    given = {"every": 3, "samples": 5, "width": 7, "max_growth": 2.5, "warmup": 0.5, "gamma": 2.0}
+    given = {"every": 3, "samples": 5, "width": 7, "max_growth": 2.5, "memory": 2, "warmup": 0.5, "gamma": 2.0}
     state = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.4), model, 7, **given).state_dict()
     scheduler = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.1), model, 5)
     scheduler.load_state_dict(state)
     assert {key: scheduler.state_dict()[key] for key in given} == given
     assert repr(scheduler.state_dict()) == repr(state)
-    assert (scheduler.curve.total_steps, scheduler.every, scheduler.get_last_lr()) == (7, 3, [0.4])
+    assert (scheduler.curve.total_steps, scheduler.every, scheduler.get_last_lr()) == (7, 3, [FLOOR])
 
 
 def table(**changes: Any) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def test_in_a_recipe_and_resumed_there(tmp_path: Path, monkeypatch: pytest.Monke
     expected = rs.run(table(), lab=lab)
     rates = expected["step"]["rate"].values
     assert rates.shape == (15,)
-    assert rates[0] == pytest.approx(0.01)
+    assert rates[0] == FLOOR
     assert len(np.unique(rates)) == 15
     checkpoint, left = Context.checkpoint, [7]
 

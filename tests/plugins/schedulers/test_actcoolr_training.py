@@ -30,7 +30,7 @@ def test_it_is_an_ordinary_scheduler(nets: SimpleNamespace, name: str) -> None:
     optimizer = nets.optimizers[name](model.parameters(), 0.01)
     scheduler = ActCooLR(optimizer, model, 12, t_start=1.0)
     assert isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler)
-    assert scheduler.get_last_lr() == [0.01]
+    assert scheduler.get_last_lr() == [FLOOR]
     for step in range(12):
         nets.take(model, optimizer, scheduler, step)
         assert scheduler.get_last_lr() == [optimizer.param_groups[0]["lr"]]
@@ -43,6 +43,37 @@ def test_it_is_an_ordinary_scheduler(nets: SimpleNamespace, name: str) -> None:
     assert loaded == scheduler.state_dict()
     with pytest.raises(RecipeError, match="step 13 of a schedule built for 12"):
         nets.take(model, optimizer, scheduler, 12)
+
+
+@pytest.mark.parametrize("per_group", [False, True])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_with_a_warm_up_the_optimizers_own_rate_does_not_matter(
+    nets: SimpleNamespace, name: str, per_group: bool
+) -> None:
+    def train(lr: float) -> tuple[list[list[float]], nn.Module]:
+        torch.manual_seed(0)
+        model = nets.mlp(8, 32, 16, 3)
+        parts = [list(model[0].parameters()), [*model[2].parameters(), *model[4].parameters()]]
+        groups = [{"params": part, "lr": factor * lr} for part, factor in zip(parts, (1.0, 0.25), strict=True)]
+        optimizer = nets.optimizers[name](groups, lr)
+        scheduler = ActCooLR(optimizer, model, 20, per_group=per_group)
+        rates = []
+        for step in range(20):
+            rates.append(scheduler.get_last_lr())
+            nets.take(model, optimizer, scheduler, step)
+        return rates, model
+
+    rates, model = train(2.0**-8)
+    again, other = train(2.0**12)
+    assert rates[0] == [FLOOR, FLOOR / 4]
+    assert again == rates
+    assert nets.same(other.state_dict(), model.state_dict())
+
+
+def test_without_a_warm_up_the_first_step_is_taken_at_the_optimizers_own_rate(nets: SimpleNamespace) -> None:
+    model = nets.mlp(8, 32, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    assert nets.take(model, optimizer, ActCooLR(optimizer, model, 20, warmup=0), 0) == 0.3
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -143,11 +174,11 @@ def test_by_name(nets: SimpleNamespace) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     entry = rs.Lab().schedulers["actcoolr"]
     assert entry.batch
-    scheduler = entry.build(optimizer, total_steps=7, model=model, base=0.2, gamma=2.0, per_group=True)
+    scheduler = entry.build(optimizer, total_steps=7, model=model, base=0.2, gamma=2.0, per_group=True, warmup=0)
     assert isinstance(scheduler, ActCooLR)
     assert (scheduler.curve.total_steps, scheduler.curve.gamma, scheduler.per_group) == (7, 2.0, True)
     assert scheduler.get_last_lr() == [0.2]
-    assert build.actcoolr(optimizer, total_steps=7, model=model).get_last_lr() == [0.2]
+    assert build.actcoolr(optimizer, total_steps=7, model=model, warmup=0).get_last_lr() == [0.2]
 
 
 def test_an_optimizer_does_not_keep_a_scheduler_that_is_dropped(nets: SimpleNamespace) -> None:
@@ -163,6 +194,6 @@ def test_an_optimizer_does_not_keep_a_scheduler_that_is_dropped(nets: SimpleName
     assert reference() is None
     # its hook neither copies weights nor refuses a closure any more, and a scheduler in its place is called
     optimizer.step(lambda: torch.zeros(()))
-    scheduler = ActCooLR(optimizer, model, 5)
-    assert nets.take(model, optimizer, scheduler, 1) == 0.01
+    scheduler = ActCooLR(optimizer, model, 5, warmup=0)
+    assert nets.take(model, optimizer, scheduler, 1) == FLOOR
     assert scheduler.fits == 1
