@@ -86,7 +86,7 @@ def reluscope_procedures() -> list[Procedure]:
             definition="reluscope_plugins.procedures.quantise:quantise",
             metrics=("loss", "accuracy"),
             groups={
-                "quantise": "accuracy in floating point, and in the number system at each number of samples",
+                "quantise": "accuracy in floating point; accuracy and cost at each number of samples",
                 "cost": "operations of one sample and bits of the weights, of each layer, beside floating point",
                 "attention": "accuracies, refined share and sampled operations of attention, where it is asked for",
                 **TRAINING_GROUPS,

@@ -81,9 +81,10 @@ def quantise(
     so that each measurement starts from the same ones. A seed of its own for each number of samples and each swept
     `seed` draws the weights, anew for each batch.
 
-    Writes the group `quantise`: the accuracy in floating point, and at each number of samples; the group `cost`: what
-    one sample costs, layer by layer, as `operation_cost` counts it; with `attention` the group of that name; and when
-    it trains all that `train` writes, measured on the network as it is trained.
+    Writes the group `quantise`: the accuracy in floating point, and at each number of samples accuracy and cost of all
+    layers together; the group `cost`: what one sample costs, layer by layer, as `operation_cost` counts it; with
+    `attention` the group of that name; and when it trains all that `train` writes, measured on the network as it is
+    trained.
 
     Args:
         context: The recipe's point: data set, architecture; with epochs also optimizer and scheduler.
@@ -215,6 +216,9 @@ class _Measurement:
         found = xr.Dataset({"accuracy": ("sample_count", [self._accuracy()], about)}, coords={"sample_count": counts})
         cost = operation_cost(self.model, next(iter(self.batches))[0][:1].to(self.place))
         rs.restore_(self.model)
+        for name, column in cost.drop_vars("zero_share").data_vars.items():
+            about = {"long_name": f"{column.long_name}, of all layers".capitalize(), "units": column.units}
+            found[f"total_{name}"] = ("sample_count", [float(column.sum())], about)
         self.context.record("quantise", found)
         self.context.record("cost", cost.expand_dims(sample_count=[count]).assign_coords(sample_count=counts))
 

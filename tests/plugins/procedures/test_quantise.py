@@ -106,12 +106,17 @@ def test_many_samples_come_near_and_seeds_draw_anew(folder: Path) -> None:
 
 
 def test_cost_is_counted_at_each_number_of_samples(folder: Path) -> None:
-    cost = rs.run({**TAKEN, "weights": "w.pt"}, lab=LAB, data_root=folder)["cost"].to_dataset()
+    tree = rs.run({**TAKEN, "weights": "w.pt"}, lab=LAB, data_root=folder)
+    cost, totals = tree["cost"].to_dataset(), tree["quantise"].to_dataset()
     assert cost["layer"].values.tolist() == ["conv1", "conv2", "head"]
     # 3 x 3 kernels on 8 x 8 images, then on 4 x 4 ones; a linear layer of 4 inputs and 10 outputs.
     assert cost["float_multiply_adds"].sel(sample_count=2).values.tolist() == [36 * 64, 144 * 16, 40]
     for count in (2, 8):
         np.testing.assert_array_equal(cost["additions"].sel(sample_count=count), [count * n for n in (2304, 2304, 40)])
+        assert totals["total_additions"].sel(sample_count=count) == count * 4648
+        assert totals["total_float_multiply_adds"].sel(sample_count=count) == 4648
+        for name in ("shifts", "random_bits", "weight_bits", "float_weight_bits"):
+            assert totals[f"total_{name}"].sel(sample_count=count) == cost[name].sel(sample_count=count).sum() > 0
 
 
 @pytest.mark.parametrize("select", ["highest", "random"])
