@@ -69,8 +69,8 @@ def verify(
 
     Example:
         >>> verdicts = verify(["psb_unbiased"], examples=20)
-        >>> verdicts["verdict"].item(), verdicts["cases"].item()
-        ('holds', 20)
+        >>> verdicts["verdict"].item(), 0 < verdicts["cases"].item() <= 20  # different ones
+        ('holds', True)
     """
     import xarray as xr
 
