@@ -1,8 +1,9 @@
 """What inference in a number system costs: the time of a forward pass of ResNet-20 over that of the float network.
 
 Run it with `make benchmarks`, among the others; it fails where a ratio misses its bound. The float network and the
-quantised one take turns in one process, so that both see the same load; a ratio is of the least times of each: of the
-processor where torch has one thread, so that other processes count less, else on the wall.
+quantised one take turns in one process; the ratio is the median over the turns, since both passes of a turn see the
+same speed of the machine, and the least times of each need not. Processor time where torch has one thread, else wall
+time.
 
 Memory: bytes of all tensors that the network keeps, over those of the float network.
 """
@@ -10,6 +11,7 @@ Memory: bytes of all tensors that the network keeps, over those of the float net
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 
 import pytest
@@ -20,7 +22,7 @@ import reluscope as rs
 from reluscope.lab import Lab
 
 LAB = Lab()
-BOUND, MEMORY, ROUNDS = 1.3, 2.0, 9
+BOUND, MEMORY, ROUNDS = 1.3, 2.0, 16
 
 
 def seconds(network: nn.Module, x: torch.Tensor) -> float:
@@ -69,12 +71,13 @@ def test_inference_of_resnet20(samples: int, fold: bool, draws: str) -> None:
     x = torch.randn(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         times = [(seconds(plain, x), seconds(network, x)) for _ in range(ROUNDS)][1:]
-    alone, quantized = (min(column) for column in zip(*times, strict=True))
+    alone, quantized = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(after / before for before, after in times)
     memory = kept_bytes(network) / kept_bytes(plain)
     print(
         f"\nresnet 20, {samples} samples, {draws}, {'folded' if fold else 'unfolded'}: float {1e3 * alone:.0f} ms, "
-        f"psb {1e3 * quantized:.0f} ms, ratio {quantized / alone:.2f} (bound {BOUND}), memory {memory:.2f} "
+        f"psb {1e3 * quantized:.0f} ms, ratio {ratio:.2f} (bound {BOUND}), memory {memory:.2f} "
         f"(bound {MEMORY})"
     )
     assert memory <= MEMORY
-    assert quantized <= BOUND * alone
+    assert ratio <= BOUND
