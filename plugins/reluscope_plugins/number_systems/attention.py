@@ -245,7 +245,7 @@ def _mixing(layers: dict[str, Any], calls: list[_Call]) -> Iterator[None]:
 
 @contextmanager
 def _drawing(layers: dict[str, Any], generator: torch.Generator) -> Iterator[None]:
-    # Layers hold draws of their own within, and hold what they held before behind.
+    # Layers hold draws of their own within; behind, all is as before: samples, what they held, counts of inputs.
     weights = [layer.quantization for layer in layers.values()]
     arithmetics = {id(one.arithmetic): one.arithmetic for one in weights}.values()
     for one in arithmetics:
@@ -259,7 +259,7 @@ def _drawing(layers: dict[str, Any], generator: torch.Generator) -> Iterator[Non
                 "attend: the network draws weights for each product, expected one draw for all positions; quantise it "
                 "with draws='pass' or 'held'"
             )
-    before = [(one, one.samples, one.held) for one in weights], [(one, one.draws, one.generator) for one in arithmetics]
+    before = [(one, dict(vars(one))) for one in (*weights, *arithmetics)]
     try:
         for one in arithmetics:
             one.draws, one.generator = "held", generator
@@ -267,7 +267,5 @@ def _drawing(layers: dict[str, Any], generator: torch.Generator) -> Iterator[Non
             one.held = HeldCounts()
         yield
     finally:
-        for one, samples, held in before[0]:
-            one.samples, one.held = samples, held
-        for one, draws, own in before[1]:
-            one.draws, one.generator = draws, own
+        for one, attributes in before:
+            vars(one).update(attributes)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 import reluscope as rs
 from reluscope.errors import ObservationError, QuantizationError, RecipeError
+from reluscope.quantization import quantized_layers
+from reluscope.quantization_report import input_saturation
 from reluscope_plugins.number_systems.attention import attend
 from reluscope_plugins.number_systems.receptive_fields import receptive_fields
 
@@ -217,6 +219,27 @@ def test_the_model_is_left_as_found_and_the_seed_says_all(draws: Any) -> None:
     assert torch.equal(model.norm.running_mean, twin.norm.running_mean)
     with torch.no_grad():
         assert torch.equal(model(x), twin(x))
+
+
+def test_counts_of_inputs_are_left_as_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained_looking()
+    rs.quantize_(model, "psb")
+    x = 200 * torch.randn(3, 2, 9, 9, dtype=torch.float64)
+    with torch.no_grad():
+        model(x)
+    before = input_saturation(quantized_layers(model))
+    assert int(before.saturated.sum()) > 0
+    attend(model, x, base_samples=2, refined_samples=8)
+    assert input_saturation(quantized_layers(model)).equals(before)
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reluscope_plugins.number_systems.attention.pixel_logits", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        attend(model, x, base_samples=2, refined_samples=8)
+    assert input_saturation(quantized_layers(model)).equals(before)
+    assert model.stem.quantization.samples == 16
 
 
 def test_fields_may_be_given_and_must_fit() -> None:
