@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reluscope.context import Context
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
+Natural = Annotated[int, pydantic.Field(ge=0)]
 
 
 def best_epoch(
@@ -23,6 +24,8 @@ def best_epoch(
     batch_size: Positive = 128,
     evaluation_batch_size: Positive = 1000,
     device: str = "auto",
+    shift: Natural = 0,
+    flip: bool = False,
 ) -> None:
     """Train as `train` does, and repeat what was measured at the epoch of least loss, as early stopping would keep it.
 
@@ -37,11 +40,14 @@ def best_epoch(
         batch_size: Samples of an optimizer step.
         evaluation_batch_size: Inputs of a forward pass when measuring.
         device: Where to work: `"cpu"`, `"cuda"`, ..., or `"auto"`, which takes a GPU where there is one.
+        shift: Greatest number of pixels by which the images of an optimizer step are moved, as in `train`.
+        flip: Whether they are mirrored at random, as in `train`.
 
     Raises:
         RecipeError: If the recipe's choices do not fit together.
     """
-    Training(context, epochs, batch_size, evaluation_batch_size, find_device(device)).run()
+    place = find_device(device)
+    Training(context, epochs, batch_size, evaluation_batch_size, place, shift=shift, flip=flip).run()
     measured = context.recorded("epoch")
     best = measured.isel(epoch=int(measured[f"{split}_loss"].argmin("epoch")))
     epoch = best["epoch"].astype(int).item()

@@ -59,7 +59,4 @@ class NumberSystemTraining(Training):
         Returns:
             Plain types and tensors.
         """
-        return self._state()
-
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | ({} if self.draws is None else {"draws": self.draws.get_state()})
+        return super().state() | ({} if self.draws is None else {"draws": self.draws.get_state()})

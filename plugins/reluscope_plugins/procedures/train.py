@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,16 +19,17 @@ from reluscope.optimizer_step import OptimizerStep
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
 from reluscope.series import Series
+from reluscope_plugins.procedures.augmentation import augment
 from reluscope_plugins.procedures.requests import SPLITS, Request, check_moments, due, requests_of
+from reluscope_plugins.procedures.training_data import batches, description
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset
-
     from reluscope.context import Context
 
 Positive = Annotated[int, pydantic.Field(ge=1)]
+Natural = Annotated[int, pydantic.Field(ge=0)]
 # streams of random draws, so that adding draws to one leaves the others as they are
-_WEIGHTS, _ORDER = 1, 2
+_WEIGHTS, _ORDER, _AUGMENTATION = 1, 2, 3
 
 
 def train(
@@ -39,6 +40,8 @@ def train(
     batch_size: Positive = 128,
     evaluation_batch_size: Positive = 1000,
     device: str = "auto",
+    shift: Natural = 0,
+    flip: bool = False,
 ) -> None:
     """Train a classifier by cross entropy and measure it as it learns.
 
@@ -53,13 +56,18 @@ def train(
         batch_size: Samples of an optimizer step.
         evaluation_batch_size: Samples of a forward pass when measuring.
         device: Where to train: `"cpu"`, `"cuda"`, ..., or `"auto"`, which takes a GPU where there is one.
+        shift: Each image of an optimizer step is moved by up to so many pixels up or down, and left or right; zeros
+            come in. Drawn anew in each step.
+        flip: Whether each image of an optimizer step is mirrored left-right with probability 1/2.
 
     Raises:
         RecipeError: If the recipe lacks a choice that training needs, or its choices do not fit together.
         Diverged: If the loss leaves the finite numbers.
     """
     place = find_device(device)
-    Training(context, epochs, batch_size, evaluation_batch_size, place, max_steps=max_steps).run()
+    Training(
+        context, epochs, batch_size, evaluation_batch_size, place, max_steps=max_steps, shift=shift, flip=flip
+    ).run()
 
 
 class Training:
@@ -72,6 +80,8 @@ class Training:
         evaluation_batch_size: Samples of a forward pass when measuring.
         device: Where to train.
         max_steps: Stop after so many optimizer steps; None trains to the end.
+        shift: Greatest number of pixels by which the images of an optimizer step are moved.
+        flip: Whether the images of an optimizer step are mirrored at random.
 
     Attributes:
         model: The network.
@@ -91,7 +101,10 @@ class Training:
         device: torch.device,
         *,
         max_steps: int | None = None,
+        shift: int = 0,
+        flip: bool = False,
     ) -> None:
+        self.shift, self.flip = shift, flip
         self.context = context
         self.epochs = epochs
         self.batch_size = batch_size
@@ -138,7 +151,8 @@ class Training:
 
     def _try_a_sample(self) -> None:
         # else the error would come from deep inside, and name neither
-        sample, _ = next(_batches(self.data["train"], torch.arange(1), 1))
+        sample, _ = next(batches(self.data["train"], torch.arange(1), 1))
+        augment(sample, shift=self.shift, flip=self.flip, seed=0)
         try:
             with preserved(self.model, training=False), torch.no_grad():
                 self.model(sample.to(self.device))
@@ -163,7 +177,7 @@ class Training:
         try:
             if self.epoch == 0 and self.batch == 0:
                 self._measure(at_epoch=True)  # first: where the data do not fit the model, nothing is left behind
-                self.context.record("data", _description(self.data))
+                self.context.record("data", description(self.data))
                 if after_epoch is not None:
                     after_epoch(0)
             while self.step < self.last_step:
@@ -175,7 +189,7 @@ class Training:
                 if after_epoch is not None:
                     after_epoch(self.epoch)
                 if self.step < self.last_step:
-                    self.context.checkpoint(self._state)
+                    self.context.checkpoint(self.state)
             self._compare_with_last()
         finally:
             self._record_steps()
@@ -194,15 +208,18 @@ class Training:
 
     def _train_epoch(self) -> None:
         self.model.train()
-        for inputs, labels in _batches(self.data["train"], self._remaining(), self.batch_size):
-            self._step(inputs.to(self.device), labels.to(self.device))
+        for inputs, labels in batches(self.data["train"], self._remaining(), self.batch_size):
+            self._step(self._augmented(inputs.to(self.device)), labels.to(self.device))
             self.batch += 1
             self.context.advance(self.step / self.last_step)
             self._measure(at_epoch=False)
             if self.step == self.last_step:
                 return
             if self.batch < self.batches:
-                self.context.checkpoint(self._state)
+                self.context.checkpoint(self.state)
+
+    def _augmented(self, inputs: torch.Tensor) -> torch.Tensor:
+        return augment(inputs, shift=self.shift, flip=self.flip, seed=self.context.seed(_AUGMENTATION, self.step))
 
     def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         rate = float(self.optimizer.param_groups[0]["lr"])
@@ -231,8 +248,8 @@ class Training:
 
     # The step that comes next, and its batch; training goes on as if it had not been looked at.
     def _next_step(self) -> tuple[OptimizerStep, tuple[torch.Tensor, torch.Tensor]]:
-        inputs, labels = next(_batches(self.data["train"], self._remaining()[: self.batch_size], self.batch_size))
-        inputs, labels = inputs.to(self.device), labels.to(self.device)
+        inputs, labels = next(batches(self.data["train"], self._remaining()[: self.batch_size], self.batch_size))
+        inputs, labels = self._augmented(inputs.to(self.device)), labels.to(self.device)
         with preserved(self.model, training=True):
             self._backward(inputs, labels)
             return OptimizerStep(self.optimizer), (inputs, labels)
@@ -242,7 +259,7 @@ class Training:
             parts: list[xr.Dataset] = []
             for request in requests:
                 occasion = request.occasion
-                loader: Iterable[tuple[torch.Tensor, torch.Tensor]] = _batches(
+                loader: Iterable[tuple[torch.Tensor, torch.Tensor]] = batches(
                     self.data[occasion.split],
                     torch.arange(min(occasion.samples or 2**62, len(self.data[occasion.split]))),  # type: ignore[arg-type]
                     self.evaluation_batch_size,
@@ -309,7 +326,12 @@ class Training:
             ),
         )
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on from here.
+
+        Returns:
+            Plain types and tensors.
+        """
         self._record_steps()
         return {
             "epoch": self.epoch,
@@ -329,34 +351,3 @@ class Training:
         random_state.restore(state["random"])
         for series, kept in zip(self.series, state["series"], strict=True):
             series.load(kept)
-
-
-def _description(data: dict[str, Dataset[Any]]) -> xr.Dataset:
-    # samples of each split and class, class names, normalisation constants
-    found = xr.Dataset()
-    known = data["train"]
-    labels = [int(one.tensors[1].max()) for one in data.values() if isinstance(one, torch.utils.data.TensorDataset)]
-    names = tuple(getattr(known, "classes", ())) or tuple(map(str, range(max(labels, default=-1) + 1)))
-    for split, samples in data.items():
-        about = {"long_name": f"Samples of the {split} split", "units": "1", "split": split}
-        if isinstance(samples, torch.utils.data.TensorDataset):
-            counts = torch.bincount(samples.tensors[1], minlength=len(names)).numpy()
-            found[f"{split}_samples"] = ("class", counts, about)
-        else:
-            found[f"{split}_samples"] = ((), len(samples), about)  # type: ignore[arg-type]
-    if names:
-        found = found.assign_coords({"class": ("class", list(names), {"long_name": "Class", "units": "1"})})
-    for key, long_name in (("mean", "subtracted from"), ("std", "that divides")):
-        constants = np.asarray(getattr(known, key, ()), dtype=np.float64)
-        if constants.size:
-            about = {"long_name": f"Normalisation constant {long_name} each channel", "units": "1"}
-            found[f"normalisation_{key}"] = ("feature", constants, about)
-    return found
-
-
-def _batches(data: Dataset[Any], order: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for chosen in order.split(batch_size):
-        if isinstance(data, torch.utils.data.TensorDataset):
-            yield data[chosen]
-        else:
-            yield torch.utils.data.default_collate([data[int(index)] for index in chosen])
