@@ -1,4 +1,4 @@
-"""A convolutional network for small images: two convolutions with max-pooling, three linear layers."""
+"""A convolutional network for small images: two or more convolutions with max-pooling, three linear layers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ def lenet(
     input_shape: Sequence[int] = (1, 28, 28),
     *,
     channels: Sequence[int] = (6, 16),
+    convolutions: int = 2,
     widths: Sequence[int] = (120, 84),
     activation: str = "relu",
     classes: int = 10,
 ) -> nn.Sequential:
-    """Build two convolutions, each with an activation and max-pooling by 2, and three linear layers.
+    """Build two groups of convolutions with activations, each closed by max-pooling by 2, and three linear layers.
 
-    The sizes are LeNet-5's: 5 x 5 convolutions, the first padded by 2, the second not. Its pooling is an average and
-    its activation a hyperbolic tangent, where here is max-pooling and ReLU, as the source has it.
+    The sizes are LeNet-5's: of each group the first convolution is 5 x 5, that of the first group padded by 2, that of
+    the second not. Its pooling is an average and its activation a hyperbolic tangent, where here is max-pooling and
+    ReLU, as the source has it. Further convolutions of a group are 5 x 5 too, and keep channels and size. With six in
+    all it stands for the variant of Gamba et al., who print of it only that number.
 
     Args:
         input_shape: Channels, height and width of an image.
-        channels: Channels that the two convolutions give.
+        channels: Channels that the convolutions of the two groups give.
+        convolutions: How many in all, an even number: half of them in each group.
         widths: Units of the two hidden linear layers.
         activation: One of `reluscope_plugins.architectures.activations.ACTIVATIONS`.
         classes: Number of outputs.
@@ -41,7 +45,8 @@ def lenet(
         RecipeError: If a value is out of its range, or the image is too small.
 
     References:
-        LeCun et al. 1998, figure 2 (sizes); Jeong, Barton and Ramirez 2020 (ICERM), convolutional neural network.
+        LeCun et al. 1998, figure 2 (sizes); Jeong, Barton and Ramirez 2020 (ICERM), convolutional neural network;
+        Gamba et al. 2020, section A.7 (six convolutions).
 
     Example:
         >>> import torch
@@ -62,14 +67,24 @@ def lenet(
             f"architecture {name!r}: an image of {shape[1]} x {shape[2]} is too small, expected at least 12 x 12"
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, (inputs, outputs) in enumerate(zip([shape[0], convolved[0]], convolved, strict=True), start=1):
-        layers[f"conv{number}"] = nn.Conv2d(inputs, outputs, KERNEL, padding=2 if number == 1 else 0)
+    deep = check_size(name, "convolutions", convolutions)
+    if deep % 2:
+        raise RecipeError(
+            f"architecture {name!r}: convolutions is {deep}, expected an even number: as many in each group"
+        )
+    inputs = shape[0]
+    for number in range(1, deep + 1):
+        group, first = (2, deep // 2 + 1) if number > deep // 2 else (1, 1)
+        padding = 0 if (group, number) == (2, first) else KERNEL // 2
+        layers[f"conv{number}"] = nn.Conv2d(inputs, convolved[group - 1], KERNEL, padding=padding)
         layers[f"{activation}{number}"] = make_activation(activation)
-        layers[f"pool{number}"] = nn.MaxPool2d(2)
+        inputs = convolved[group - 1]
+        if number in (deep // 2, deep):
+            layers[f"pool{group}"] = nn.MaxPool2d(2)
     layers["flatten"] = nn.Flatten()
     sizes = [convolved[1] * height * width, *hidden]
     for number in (1, 2):
         layers[f"linear{number}"] = nn.Linear(sizes[number - 1], sizes[number])
-        layers[f"{activation}{number + 2}"] = make_activation(activation)
+        layers[f"{activation}{deep + number}"] = make_activation(activation)
     layers["head"] = nn.Linear(hidden[1], check_size(name, "classes", classes))
     return nn.Sequential(layers)

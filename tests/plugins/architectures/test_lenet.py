@@ -52,6 +52,25 @@ def test_values_are_those_of_the_loops() -> None:
     assert np.allclose(model(x).detach().numpy(), np.array(expected), atol=1e-12)
 
 
+def test_six_convolutions() -> None:
+    """Three in each group: only the first of the second group shrinks the image."""
+    model = LENET.build(input_shape=[1, 12, 15], channels=[2, 3], convolutions=6, widths=[4, 4], seed=0).double()
+    names = [name for name, _ in model.named_children()]
+    assert names[:8] == ["conv1", "relu1", "conv2", "relu2", "conv3", "relu3", "pool1", "conv4"]
+    assert names[12:15] == ["relu6", "pool2", "flatten"]
+    image = torch.randn(1, 12, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    p = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    value = image.numpy()
+    for number in range(1, 7):
+        value = convolve(value, p[f"conv{number}.weight"], p[f"conv{number}.bias"], 0 if number == 4 else 2)
+        value = np.maximum(value, 0)
+        value = halve(value) if number in (3, 6) else value
+    assert value.shape == (3, 1, 1)
+    flat = model[: names.index("flatten") + 1](image[None]).detach().numpy()
+    assert np.allclose(flat, value.reshape(1, -1), atol=1e-12)
+    assert model(image[None]).shape == (1, 10)
+
+
 def test_sizes_are_lenet_5s() -> None:
     model = LENET.build()
     # LeCun et al. 1998: layers C1, C3 (there sparse: here every map sees all), C5, F6; and ten outputs of 84 values
@@ -76,6 +95,8 @@ def test_sizes_are_lenet_5s() -> None:
         ({"input_shape": [1, 11, 28]}, "11 x 28 is too small, expected at least 12 x 12"),
         ({"channels": [6, 16, 32]}, "channels is [6, 16, 32], expected 2 numbers"),
         ({"widths": [120, 0]}, "widths hold 0"),
+        ({"convolutions": 3}, "convolutions is 3, expected an even number"),
+        ({"convolutions": 0}, "convolutions is 0"),
         ({"classes": 0}, "classes is 0"),
         ({"activation": "relu7"}, "Did you mean 'relu"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -82,6 +83,29 @@ def test_initial_weights_are_he_normal(are_he_normal: Callable[..., bool]) -> No
     assert are_he_normal([module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)])
 
 
+def test_width_is_that_of_the_first_group() -> None:
+    model = VGG.build(depth=16, width=3)
+    channels = [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert channels == [3, 3, 6, 6, 12, 12, 12, 24, 24, 24, 24, 24, 24]
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_initial_weights_of_a_given_deviation(batch_norm: bool) -> None:
+    """Null: n weights N(0, 0.1^2) in each of 9 layers, n from 432 to 147,456; error 1e-6 in all."""
+    model = VGG.build(depth=11, width=16, batch_norm=batch_norm, weight_std=0.1, seed=0)
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 9
+    for layer in layers:
+        weights = layer.weight.detach().double().numpy().ravel() / 0.1
+        chances = [
+            scipy.stats.chi2.cdf((weights**2).sum(), weights.size),
+            scipy.stats.chi2.sf((weights**2).sum(), weights.size),
+            2 * scipy.stats.norm.sf(abs(weights.mean()) * np.sqrt(weights.size)),
+        ]
+        assert min(chances) > 1e-6 / (9 * len(chances))
+        assert not layer.bias.any()
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -90,6 +114,10 @@ def test_initial_weights_are_he_normal(are_he_normal: Callable[..., bool]) -> No
         ({"depth": True}, "depth is True"),
         ({"batch_norm": "yes"}, "batch_norm is 'yes', expected true or false"),
         ({"classes": 0}, "classes is 0"),
+        ({"width": 0}, "width is 0"),
+        ({"weight_std": 0.0}, "weight_std is 0.0, expected a number above 0"),
+        ({"weight_std": True}, "weight_std is True"),
+        ({"weight_std": float("nan")}, "weight_std is nan"),
         ({"input_channels": 1.0}, "input_channels is 1.0"),
         ({"activation": "relux"}, "Did you mean 'relu"),
         ({"batchnorm": True}, "Did you mean 'batch_norm'"),
