@@ -64,7 +64,7 @@ def reluscope_datasets() -> list[Dataset]:
                 ("mislabel", "Any data set with a wrong label for each of k samples"),
                 ("random_labels", "Any data set with labels drawn anew for a share of the samples"),
                 ("pixel_shuffle", "Any data set with the pixels of its images in a random order"),
-                ("rescale", "Any data set with its inputs multiplied by a factor"),
+                ("rescale", "Any data set with its inputs multiplied by a factor, and shifted"),
                 ("subset", "Any data set with fewer samples: so many of each split, drawn at random"),
             )
         ),

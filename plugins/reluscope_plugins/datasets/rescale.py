@@ -1,4 +1,4 @@
-"""Inputs in other units: those of any data set, multiplied by a factor."""
+"""Inputs in other units: those of any data set, multiplied by a factor and shifted."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ def rescale(
     *,
     dataset: Mapping[str, Any],
     factor: float,
+    offset: float = 0.0,
     lab: Lab | None = None,
 ) -> Any:
-    """Load a data set and multiply its inputs by a factor, after whatever normalisation it does itself.
+    """Load a data set, multiply its inputs by a factor and add an offset, after whatever normalisation it does itself.
+
+    A factor of 2 and an offset of -1 take values within 0..1 to -1..1.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
         root: Folder that holds the data.
         dataset: The data set whose inputs are multiplied: its `name` and its parameters.
         factor: Above 0.
+        offset: What is added to the product.
         lab: Where the data set is looked up.
 
     Returns:
-        The data of the split: in memory where they are without, and loaded one by one where not. Its attribute `std` is
-        divided by the factor.
+        The data of the split: in memory where they are without, and loaded one by one where not. Its attributes `mean`
+        and `std`, where it has any, are those that lead to the new inputs.
 
     Raises:
         RecipeError: If a parameter does not fit.
@@ -54,22 +58,25 @@ def rescale(
     good = isinstance(factor, int | float) and not isinstance(factor, bool) and math.isfinite(factor) and factor > 0
     if not good:
         raise RecipeError(f"dataset 'rescale': factor is {factor!r}, expected a number above 0")
+    if not isinstance(offset, int | float) or isinstance(offset, bool) or not math.isfinite(offset):
+        raise RecipeError(f"dataset 'rescale': offset is {offset!r}, expected a finite number")
     _, data = load_inner("rescale", dataset, split, root, lab)
     if not tensorwise(data) or isinstance(data, ByteSamples):
-        return Rescaled(data, factor)
-    made: Any = with_tensors(data, inputs=data.tensors[0] * factor)
+        return Rescaled(data, factor, offset)
+    made: Any = with_tensors(data, inputs=data.tensors[0] * factor + offset)
     carry_over(data, made)
     made.name = Rescaled.name
-    made.std = tuple(std / factor for std in made.std)
+    made.mean, made.std = _constants(made, factor, offset)
     return made
 
 
 class Rescaled(Dataset[tuple[torch.Tensor, Any]]):
-    """A data set whose inputs are multiplied as they are loaded.
+    """A data set whose inputs are multiplied and shifted as they are loaded.
 
     Args:
         data: Map-style; its inputs are tensors.
-        factor: By what.
+        factor: By what they are multiplied.
+        offset: What is added.
 
     Attributes:
         classes: Class names in the order of the labels.
@@ -79,14 +86,14 @@ class Rescaled(Dataset[tuple[torch.Tensor, Any]]):
 
     name = "rescale"
 
-    def __init__(self, data: Any, factor: float) -> None:
+    def __init__(self, data: Any, factor: float, offset: float) -> None:
         self._data = data
-        self._factor = factor
+        self._factor, self._offset = factor, offset
         self.classes: tuple[str, ...]
         self.mean: tuple[float, ...]
         self.std: tuple[float, ...]
         carry_over(data, self)
-        self.std = tuple(std / factor for std in self.std)
+        self.mean, self.std = _constants(self, factor, offset)
         for attribute in ("labels", "targets", "clean_labels", "mislabelled", "redrawn"):
             if (value := getattr(data, attribute, None)) is not None:
                 setattr(self, attribute, value)
@@ -106,7 +113,7 @@ class Rescaled(Dataset[tuple[torch.Tensor, Any]]):
             index: From 0.
 
         Returns:
-            The input multiplied by the factor, and its label.
+            The input in its new units, and its label.
 
         Raises:
             ReluscopeError: If the input is no tensor.
@@ -117,4 +124,10 @@ class Rescaled(Dataset[tuple[torch.Tensor, Any]]):
                 f"dataset 'rescale': sample {index} of {type(self._data).__name__} is {type(inputs).__name__}, "
                 "expected a tensor"
             )
-        return inputs * self._factor, label
+        return inputs * self._factor + self._offset, label
+
+
+# (value - mean) / std, times the factor, plus the offset, is (value - (mean - offset * std / factor)) / (std / factor)
+def _constants(data: Any, factor: float, offset: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    stds = tuple(std / factor for std in data.std)
+    return tuple(mean - offset * std for mean, std in zip(data.mean, stds, strict=True)), stds

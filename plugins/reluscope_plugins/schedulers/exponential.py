@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch.optim.lr_scheduler import LRScheduler
 
 from reluscope.errors import RecipeError
-from reluscope_plugins.schedulers.rates import Resumable, check_total_steps, positive, start_from
+from reluscope_plugins.schedulers.rates import Resumable, check_total_steps, positive, start_from, whole
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Exponential(Resumable, LRScheduler):
-    """The learning rate is multiplied by the same factor at every step.
+    """The learning rate is multiplied by the same factor at every step, or after each of equal stages.
 
     It is computed from the number of the step. `torch.optim.lr_scheduler.ExponentialLR` multiplies the rate in force,
     so that its rounding adds up and a rate kept in single precision may stop to move.
@@ -24,10 +24,12 @@ class Exponential(Resumable, LRScheduler):
         optimizer: Whose rates are moved.
         total_steps: Number of optimizer steps of the whole training.
         final_factor: The rate after the last step is the first multiplied by this.
+        stages: Equal parts of the training in which the rate stays the same.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, final_factor: float) -> None:
+    def __init__(self, optimizer: Optimizer, total_steps: int, final_factor: float, stages: int) -> None:
         self.total_steps = total_steps
+        self.stages = stages
         self.final_factor = final_factor
         super().__init__(optimizer)
 
@@ -45,16 +47,22 @@ class Exponential(Resumable, LRScheduler):
                 f"scheduler 'exponential': step {self.last_epoch} of a schedule built for {self.total_steps}; build it "
                 "with the total_steps of the whole training"
             )
-        factor = self.final_factor ** (self.last_epoch / self.total_steps)
+        factor = self.final_factor ** (self.last_epoch * self.stages // self.total_steps / self.stages)
         return [rate * factor for rate in self.base_lrs]
 
 
 def exponential(
-    optimizer: Optimizer, *, total_steps: int, base: float | None = None, final_factor: float = 0.01
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    base: float | None = None,
+    final_factor: float = 0.01,
+    stages: int | None = None,
 ) -> Exponential:
     """Build an exponential schedule: from `base` to `base * final_factor`, by the same factor at every step.
 
-    `rate(t) = base * final_factor ** (t / total_steps)`
+    `rate(t) = base * final_factor ** (t / total_steps)`; with stages `base * final_factor ** (k / stages)` after `k` of
+    them.
 
     Args:
         optimizer: Whose rates are moved.
@@ -63,6 +71,8 @@ def exponential(
             optimizer's own.
         final_factor: What the rate has been multiplied by after the last step, above 0. The default is where
             `step_decay` ends. Above 1 the rate rises, as in a learning-rate range test.
+        stages: In how many equal parts of the training the rate stays the same: the number of epochs makes it fall
+            after each of them. None changes it at every step.
 
     Returns:
         The scheduler.
@@ -84,5 +94,6 @@ def exponential(
     """
     total_steps = check_total_steps("exponential", total_steps)
     final_factor = positive("exponential", "final_factor", final_factor)
+    stages = total_steps if stages is None else whole("exponential", "stages", stages, 1)
     start_from("exponential", optimizer, base)
-    return Exponential(optimizer, total_steps, final_factor)
+    return Exponential(optimizer, total_steps, final_factor, stages)

@@ -63,6 +63,23 @@ LAB = Lab(plugins=[datasets, Own()])
 
 
 @pytest.mark.parametrize("inner", ["lazy", "as_bytes", "plain"])
+def test_an_offset_is_added_and_the_constants_follow(inner: str) -> None:
+    whole = LAB.datasets[inner].load("train")
+    made: Any = LAB.datasets["rescale"].load("train", lab=LAB, dataset={"name": inner}, factor=2, offset=-1.0)
+    (x, y), (own_x, own_y) = (next(iter(DataLoader(data, batch_size=20))) for data in (made, whole))
+    torch.testing.assert_close(x, 2 * own_x - 1, rtol=0, atol=0)
+    assert torch.equal(y, own_y)
+    # the values from before normalisation lead to the new inputs
+    raw = own_x * 0.2 + 0.5
+    torch.testing.assert_close((raw - made.mean[0]) / made.std[0], x, rtol=1e-5, atol=1e-4)
+
+
+def test_a_bad_offset() -> None:
+    with pytest.raises(ReluscopeError, match="offset is nan, expected a finite number"):
+        LAB.datasets["rescale"].load("train", lab=LAB, dataset={"name": "plain"}, factor=2, offset=float("nan"))
+
+
+@pytest.mark.parametrize("inner", ["lazy", "as_bytes", "plain"])
 def test_inputs_are_multiplied_and_nothing_else(inner: str) -> None:
     whole = LAB.datasets[inner].load("train")
     made: Any = LAB.datasets["rescale"].load("train", lab=LAB, dataset={"name": inner}, factor=2.5)

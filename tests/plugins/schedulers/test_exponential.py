@@ -48,6 +48,17 @@ def test_every_step_multiplies_by_the_same_factor(total: int, base: float, final
     assert got[-1] == base * final
 
 
+@given(batches=st.integers(1, 7), epochs=st.integers(1, 30), final=st.floats(1e-8, 100))
+def test_a_stage_for_each_epoch(batches: int, epochs: int, final: float) -> None:
+    """The rate of all steps of an epoch is the same, and each epoch's is the one before times one factor."""
+    optimizer = make_optimizer(0.3)
+    scheduler = BUILD(optimizer, total_steps=batches * epochs, final_factor=final, stages=epochs)
+    got = [rates[0] for rates in rates_of(optimizer, scheduler, batches * epochs)]
+    expected = [0.3 * math.exp(math.log(final) / epochs) ** (step // batches) for step in range(batches * epochs + 1)]
+    assert got == pytest.approx(expected, rel=1e-10)
+    assert all(len(set(got[epoch * batches : (epoch + 1) * batches])) == 1 for epoch in range(epochs))
+
+
 def test_default_ends_at_a_hundredth_of_the_optimizers_rate() -> None:
     optimizer = make_optimizer(0.3)
     got = rates_of(optimizer, BUILD(optimizer, total_steps=10), 10)
