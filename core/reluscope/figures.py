@@ -31,7 +31,7 @@ class Figure(pydantic.BaseModel):
     """One figure of the report: which variable is drawn, and which of its dims goes where.
 
     A dim that is neither named nor selected must be `seed`, over which a line or a heat map takes the mean and a box
-    its quartiles.
+    its quartiles; a box also takes in all of a layer's `filter`s.
 
     Attributes:
         title: What stands above it.

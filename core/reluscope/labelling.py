@@ -26,6 +26,7 @@ ABOUT = {
     "neuron": "index of the unit in its site",
     "layer": "layer: name of its weight",
     "skipped": "why the layer has no value; empty where it has one",
+    "filter": "output channel of a convolution, or row of a linear layer",
     "class": "class",
     "bound": "end of the interval",
 }

@@ -32,7 +32,7 @@ REFERENCES = ("first", "previous", "last")
 """Moments of a run that a metric may compare the present one with."""
 
 TAKEN = frozenset(
-    "step epoch seed site activation smooth unit unit_site neuron layer skipped sample feature class bound "
+    "step epoch seed site activation smooth unit unit_site neuron layer skipped filter sample feature class bound "
     "learning_rate sample_count pattern x y point".split()
 )
 """Names of labels, which no variable may share."""

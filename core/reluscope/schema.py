@@ -14,7 +14,8 @@ from reluscope.errors import SchemaError
 SCHEMA_VERSION = 1
 
 DIMS = frozenset(
-    "step epoch seed learning_rate sample_count site unit layer sample feature class bound pattern x y point".split()
+    "step epoch seed learning_rate sample_count site unit layer filter sample feature class bound pattern x y "
+    "point".split()
 )
 """The dims that every archive may use; a sweep adds its own. A picture has `y` and `x`, and marks `point`s."""
 
@@ -28,7 +29,7 @@ GROWING = ("step", "epoch")
 """The dims along which a run grows."""
 
 LABELS = {
-    **{dim: (dim,) for dim in "step epoch seed learning_rate sample_count site layer class x y".split()},
+    **{dim: (dim,) for dim in "step epoch seed learning_rate sample_count site layer filter class x y".split()},
     "unit": ("unit_site", "neuron"),
 }
 """Dim to the coordinates along it that it must have; a dim of a sweep must have its own."""

@@ -15,6 +15,9 @@ from reluscope.figures import LAST, Figure
 from reluscope.report import reading
 from reluscope.report.numbers import Array
 
+POOLED = ("filter",)
+"""Dims besides the seed whose values one box stands for, unless they are named or selected."""
+
 MAX_VALUES = 50_000_000
 """More values than this are not read for one figure."""
 
@@ -114,7 +117,7 @@ def arrange(
             notes.append(f"Not in this archive: {', '.join(f'{dim} {reading.shown(label)}' for label in absent)}.")
     named = [dim for dim in roles if dim]
     left = [dim for dim in found.dims if dim not in named and found.values.shape[found.dims.index(dim)] > 1]
-    if left:
+    if set(left) - set(pooled(figure)):
         raise CannotDraw(
             f"The variable {variable.name!r} has the {'dim' if len(left) == 1 else 'dims'} {', '.join(left)}, "
             "which the figure neither draws nor selects."
@@ -125,7 +128,21 @@ def arrange(
     drop = [dim for dim in found.dims if dim not in keep]
     order = [found.dims.index(dim) for dim in (*keep, *drop)]
     sizes = [len(found.labels[dim]) if dim in keep else 1 for dim in roles]
-    return Labelled(tuple(roles), found.labels, found.values.transpose(order).reshape(sizes)), notes
+    # what is pooled goes with the last role, the repeats
+    return Labelled(tuple(roles), found.labels, found.values.transpose(order).reshape(*sizes[:-1], -1)), notes
+
+
+def pooled(figure: Figure) -> tuple[str, ...]:
+    """Return the dims besides the seed that one box stands for.
+
+    Args:
+        figure: The figure.
+
+    Returns:
+        The dims that it neither names nor selects, whose values it pools; none of a figure of another kind.
+    """
+    named = {*figure.dims.values(), *figure.select}
+    return tuple(dim for dim in POOLED if dim not in named) if figure.kind == "box" else ()
 
 
 def beside(variable: xr.DataArray, figure: Figure, roles: Sequence[str], swept: Collection[Hashable]) -> Labelled:

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 
 from reluscope.figures import Figure
-from reluscope.report.arrange import CannotDraw, Labelled, Panel
+from reluscope.report.arrange import CannotDraw, Labelled, Panel, pooled
 from reluscope.report.axes import Axis, axis, edges
 from reluscope.report.numbers import Array, blocks, plain
-from reluscope.report.reading import shown
+from reluscope.report.reading import REPEATS, shown
 from reluscope.report.summary import mean, title
 
 MAX_POSITIONS = 400
@@ -58,7 +58,7 @@ def draw(variable: xr.DataArray, figure: Figure, found: Labelled, panels: Sequen
     colours = found.labels.get(figure.colour, [""])
     data = {"colours": len(colours), "ordered": len(colours) > 2 and not any(isinstance(c, str) for c in colours)}
     y_title = figure.y_label or _value_title(variable)
-    parts, aid = _boxes(x, panels) if figure.kind == "box" else _lines(x, panels, figure)
+    parts, aid = _boxes(x, panels, _repeats(variable, figure)) if figure.kind == "box" else _lines(x, panels, figure)
     ends = [value for part in parts for series in part["series"] for value in _ends(series)]
     shared = _span(figure, ends, figure.log_y)
     for part in parts:
@@ -136,7 +136,12 @@ def box(values: Array) -> dict[str, Any]:
     return dict(zip(("median", "low", "high", "bottom", "top"), numbers, strict=True)) | {"outliers": plain(beyond)}
 
 
-def _boxes(x: Axis, panels: Sequence[Panel]) -> Reading:
+def _repeats(variable: xr.DataArray, figure: Figure) -> str:
+    # what the values of one box are
+    return " and ".join(f"{dim}s" for dim in (*pooled(figure), REPEATS) if dim in variable.dims)
+
+
+def _boxes(x: Axis, panels: Sequence[Panel], repeats_are: str) -> Reading:
     if len(x.at) > MAX_PLACES:
         raise CannotDraw(f"It has {len(x.at)} places; boxes fit at {MAX_PLACES} at most.")
     parts, runs = [], 1
@@ -151,10 +156,10 @@ def _boxes(x: Axis, panels: Sequence[Panel]) -> Reading:
             if boxes:
                 series.append({"colour": colour, "boxes": boxes})
         parts.append({"kind": "box", "x": _kept(x.data(), here), "series": series})
-    seeds = f"{runs} seeds" if runs > 1 else "one seed"
+    count = f"up to {runs} values, of all {repeats_are}" if repeats_are != "seeds" else f"{runs} seeds"
     return parts, [
-        f"Boxes over {seeds}: median, quartiles, whiskers to the furthest value within 1.5 interquartile ranges of the "
-        "quartiles, and the values beyond."
+        f"Boxes over {count if runs > 1 else 'one seed'}: median, quartiles, whiskers to the furthest value within 1.5 "
+        "interquartile ranges of the quartiles, and the values beyond."
     ]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from reluscope.errors import NotFiniteError
+from reluscope.finite import suspicious, total, trouble
 from reluscope.preserve import preserved
 
 _SPATIAL = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -70,7 +71,7 @@ def layer_matrices(model: nn.Module) -> list[LayerMatrix]:
             if why:
                 found.append(LayerMatrix(layer, None, why))
                 continue
-            if not torch.isfinite(weight.detach()).all():
+            if suspicious([total(weight)]) and trouble(weight):
                 raise NotFiniteError(
                     f"layer {layer!r} holds NaN or infinity, expected finite weights; load good weights, or stop the "
                     "training before they diverge"

@@ -125,6 +125,24 @@ def test_a_box_of_every_colour_at_every_place() -> None:
             assert item["median"] == pytest.approx(statistics.median(values))
 
 
+def test_a_box_holds_all_filters_of_a_layer_and_all_seeds() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(3, 2, 5))
+    values[:, 0, 3:] = np.nan  # the first layer has three filters
+    labels = {"seed": [0, 1, 2], "layer": ["a", "b"], "filter": range(5)}
+    cosines = xr.Dataset({"cosine": (("seed", "layer", "filter"), values)}, coords=labels)
+    figure = {"title": "c", "variable": "cosine", "group": "g", "x": "layer"}
+    (drawn,) = draw(archive([{**figure, "kind": "box"}], g=cosines))
+    assert drawn.problem == ""
+    (panel,) = drawn.panels
+    for item, layer in zip(panel["series"][0]["boxes"], range(2), strict=True):
+        expected = np.nanpercentile(values[:, layer], [50, 25, 75])
+        np.testing.assert_allclose([item[key] for key in ("median", "low", "high")], expected, rtol=1e-3)
+    assert "Boxes over up to 15 values, of all filters and seeds" in drawn.caption
+    (line,) = draw(archive([{**figure, "kind": "line"}], g=cosines))
+    assert "filter, which the figure neither draws nor selects" in line.problem
+
+
 def test_a_heatmap_is_the_mean_with_the_first_site_first() -> None:
     drawn = one(kind="heatmap", x="epoch", y="site", panel="depth", select={"norm": "none"}, maximum=500)
     data = archive([])["epoch"].dataset["cells"].sel(norm="none")
