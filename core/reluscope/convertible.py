@@ -105,7 +105,8 @@ def magnitude_below(layers: Mapping[str, nn.Module], share: float) -> float:
 
     Args:
         layers: Name to layer; a weight that several have counts once.
-        share: Of all their weights together, from 0 to below 1.
+        share: Of all their weights together, from 0 to below 1; of their number times the share the nearest whole
+            number counts, at half the even one.
 
     Returns:
         The greatest magnitude among that share; -1 where the share holds no weight.
@@ -117,7 +118,7 @@ def magnitude_below(layers: Mapping[str, nn.Module], share: float) -> float:
         (0.25, -1.0)
     """
     weights = {id(layer.weight): layer.get_parameter("weight") for layer in layers.values()}
-    kept = int(share * sum(weight.numel() for weight in weights.values()))
+    kept = round(share * sum(weight.numel() for weight in weights.values()))
     if not kept:
         return -1.0
     wide = any(weight.dtype == torch.float64 for weight in weights.values())

@@ -13,13 +13,21 @@ from reluscope.batchnorm_folding import foldable_norms
 from reluscope.convertible import check_finite_weights, magnitude_below, refusals
 from reluscope.errors import QuantizationError
 from reluscope.lab import Lab
-from reluscope.quantization_arguments import Samples, check_limit, check_numbers, resolved_samples
+from reluscope.quantization_arguments import (
+    Samples,
+    check_limit,
+    checked_seed,
+    checked_share,
+    resolved_samples,
+    whole_number,
+)
 from reluscope.quantization_report import conversion_report
 from reluscope.quantized_layers import LAYERS, NORMS, PLAIN, Quantized, torch_layer
 from reluscope.weight_draws import DRAWS, Arithmetic, LayerWeights
 
 EXACT_PRODUCTS = 1 << 20
 """Multiplications of one call of a layer up to which `draws="product"` draws a weight for each."""
+_PROTOCOL = ("encode", "decode", "mean", "variance", "draw", "stochastic", "bits", "operations")
 
 System = str | Mapping[str, Any] | Any
 
@@ -55,9 +63,10 @@ def quantize_(
         filter: `(name, module) -> bool`, which of the layers to convert; None converts all.
         draws: `"pass"`: one draw of each weight and call of the layer. `"product"`: independent draws for every
             multiplication. `"held"`: one draw that is kept, and refined by `refine_`.
-        prune: Share of all weights of the converted layers, those nearest to zero, that are taken as zero; equal ones
-            share their fate. The parameters are not changed. The magnitude up to which is found once, here: of weights
-            that are trained afterwards it may be another share.
+        prune: Share of all weights of the converted layers, those nearest to zero, that are taken as zero: of their
+            number times the share the nearest whole number, at half the even one; equal weights share their fate. The
+            parameters are not changed. The magnitude up to which is found once, here: of weights that are trained
+            afterwards it may be another share.
         exact_products: For `"product"`: multiplications of a call up to which all weights are drawn; beyond, outputs
             are drawn from the normal distribution of the same mean and variance.
         seed: Of all draws; the same seed gives the same bits.
@@ -84,9 +93,18 @@ def quantize_(
         ([np.str_('0'), np.str_('2')], array([6, 3]))
     """
     _check_plain(model)
+    if lab is not None and not isinstance(lab, Lab):
+        raise QuantizationError(
+            f"lab: got {type(lab).__name__}, expected a reluscope.Lab, or None for the installed ones"
+        )
     if draws not in DRAWS:
         raise QuantizationError(f"draws: got {draws!r}, expected one of {', '.join(map(repr, DRAWS))}")
-    check_numbers(prune, exact_products, seed, fold_batchnorm)
+    if not isinstance(fold_batchnorm, bool):
+        raise QuantizationError(f"fold_batchnorm: got {fold_batchnorm!r}, expected True or False")
+    share, seed = checked_share("prune", prune), checked_seed(seed)
+    exact_products = whole_number(
+        "exact_products", exact_products, 0, hint="; 0 draws all outputs from the normal distribution"
+    )
     of_weights = _built(system, lab)
     of_activations = None if activations is None else _built(activations, lab)
     if draws == "held" and of_weights.stochastic and not hasattr(of_weights, "counts"):
@@ -114,7 +132,7 @@ def quantize_(
         activations=of_activations,
         draws=draws,
         exact_products=exact_products,
-        threshold=magnitude_below(layers, prune),
+        threshold=magnitude_below(layers, share),
         generator=torch.Generator().manual_seed(seed),
     )
     modules = dict(model.named_modules())
@@ -258,12 +276,12 @@ def _built(system: System, lab: Lab | None) -> Any:
                 f"number system: got {system!r}, expected a mapping with a name, such as {{'name': 'psb'}}"
             )
         return (lab or Lab()).number_systems[name].build(**params)
-    missing = [part for part in ("encode", "decode", "mean", "variance", "draw") if not hasattr(system, part)]
+    expected = "expected a name such as 'psb', a mapping with a name, or an instance of a number system"
+    if isinstance(system, type):
+        raise QuantizationError(f"number system: got the class {system.__name__}, {expected}: {system.__name__}(...)")
+    missing = [part for part in _PROTOCOL if not hasattr(system, part)]
     if missing:
-        raise QuantizationError(
-            f"number system: got {type(system).__name__}, which has no {missing[0]!r}; expected a name such as 'psb', "
-            "a mapping with a name, or an instance of a number system"
-        )
+        raise QuantizationError(f"number system: got {type(system).__name__}, which has no {missing[0]!r}; {expected}")
     return system
 
 

@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
-import operator
+import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from reluscope.errors import QuantizationError, UnknownNameError, nearest
+from reluscope.errors import QuantizationError, ReluscopeError, UnknownNameError, nearest
 
 Samples = int | Mapping[str, int]
+
+
+def whole_number(
+    name: str,
+    value: Any,
+    least: int,
+    most: float = math.inf,
+    *,
+    hint: str = "",
+    error: type[ReluscopeError] = QuantizationError,
+) -> int:
+    """See to it that an argument is a whole number within bounds.
+
+    Args:
+        name: Of the argument.
+        value: What was got: of any integer type, such as numpy's, but no bool.
+        least: Its least value.
+        most: Its greatest.
+        hint: What to say beside.
+        error: What is raised.
+
+    Returns:
+        The value, as an int.
+
+    Raises:
+        ReluscopeError: Of the type `error`, if it is not.
+
+    Example:
+        >>> whole_number("bits", 8, 2, 16)
+        8
+    """
+    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
+    if number is None or not least <= number <= most:
+        upto = "on" if most == math.inf else f"to {most}"
+        raise error(f"{name}: got {value!r}, expected a whole number from {least} {upto}{hint}")
+    return number
+
+
+def checked_seed(seed: Any) -> int:
+    """See to it that a seed is one.
+
+    Args:
+        seed: What was got.
+
+    Returns:
+        The seed, as an int, which `torch.Generator.manual_seed` takes.
+
+    Raises:
+        QuantizationError: If it is no whole number, or beyond 64 bits.
+    """
+    return whole_number("seed", seed, -(2**63), 2**64 - 1, hint=", such as 0")
 
 
 def resolved_samples(samples: Samples, layers: Mapping[str, Any], skipped: Mapping[str, str]) -> dict[str, int]:
@@ -27,7 +79,7 @@ def resolved_samples(samples: Samples, layers: Mapping[str, Any], skipped: Mappi
         UnknownNameError: If there is no such layer.
     """
     if not isinstance(samples, Mapping):
-        return dict.fromkeys(layers, _positive(samples, "samples"))
+        return dict.fromkeys(layers, whole_number("samples", samples, 1))
     for name in samples:
         if name not in layers and name != "":
             if skipped.get(name):
@@ -39,7 +91,7 @@ def resolved_samples(samples: Samples, layers: Mapping[str, Any], skipped: Mappi
             f"samples: layer {missing[0]!r} has no number, expected one for each converted layer; add it, or the key "
             "'' for all others"
         )
-    return {name: _positive(samples.get(name, samples.get("")), f"samples of layer {name!r}") for name in layers}
+    return {name: whole_number(f"samples of layer {name!r}", samples.get(name, samples.get("")), 1) for name in layers}
 
 
 def check_limit(system: Any, numbers: Mapping[str, int]) -> None:
@@ -61,36 +113,23 @@ def check_limit(system: Any, numbers: Mapping[str, int]) -> None:
             )
 
 
-def check_numbers(prune: Any, exact_products: Any, seed: Any, fold_batchnorm: Any) -> None:
-    """See to it that arguments of `reluscope.quantize_` are of their kind.
+def checked_share(name: str, value: Any) -> float:
+    """See to it that an argument is a share.
 
     Args:
-        prune: As it takes it.
-        exact_products: Likewise.
-        seed: Likewise.
-        fold_batchnorm: Likewise.
+        name: Of the argument.
+        value: What was got: of any real type, such as numpy's, but no bool.
+
+    Returns:
+        The value, as a float.
 
     Raises:
-        QuantizationError: If one is not.
+        QuantizationError: If it is no number from 0 to below 1.
+
+    Example:
+        >>> checked_share("prune", 0.25)
+        0.25
     """
-    if isinstance(prune, bool) or not isinstance(prune, int | float) or not 0.0 <= prune < 1.0:
-        raise QuantizationError(f"prune: got {prune!r}, expected a share from 0 to below 1, such as 0.25")
-    if not isinstance(exact_products, int) or isinstance(exact_products, bool) or exact_products < 0:
-        raise QuantizationError(
-            f"exact_products: got {exact_products!r}, expected a whole number of multiplications from 0 on; 0 draws "
-            "all outputs from the normal distribution"
-        )
-    if not isinstance(seed, int) or isinstance(seed, bool) or not -(2**63) <= seed < 2**64:
-        raise QuantizationError(f"seed: got {seed!r}, expected a whole number from -2^63 to 2^64 - 1, such as 0")
-    if not isinstance(fold_batchnorm, bool):
-        raise QuantizationError(f"fold_batchnorm: got {fold_batchnorm!r}, expected True or False")
-
-
-def _positive(value: Any, what: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise QuantizationError(f"{what}: got {value!r}, expected a whole number from 1 on")
-    return number
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= value < 1.0:
+        raise QuantizationError(f"{name}: got {value!r}, expected a share from 0 to below 1, such as 0.25")
+    return float(value)

@@ -35,7 +35,7 @@ class Scratch:
         if spare is None or spare.dtype != x.dtype or spare.numel() < x.numel():
             spare = None  # freed ahead of the larger one
             with torch.inference_mode(False):  # it may be lent outside of it
-                spare = torch.empty(x.numel(), dtype=x.dtype)
+                spare = torch.empty(x.numel(), dtype=x.dtype, device=x.device)
         order = memory_order(x)
         laid = spare[: x.numel()].view([x.shape[dim] for dim in order])
         yield laid.permute([order.index(dim) for dim in range(x.ndim)])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from reluscope.errors import NotFiniteError, QuantizationError
+from reluscope.finite import trouble
 from reluscope.held_counts import HeldCounts as HeldCounts
 from reluscope.rounded_inputs import Scratch, forgotten
 
@@ -53,7 +54,7 @@ class Arithmetic:
         """
         if device.type == "cpu":
             return self.generator
-        seed = int(torch.randint(2**63 - 1, (), generator=self.generator))
+        seed = int(torch.randint(2**63 - 1, (), generator=self.generator, device="cpu"))
         return torch.Generator(device).manual_seed(seed)
 
 
@@ -273,7 +274,11 @@ class LayerWeights:
         try:
             encoded = encode(x.detach())
         except NotFiniteError as error:
-            raise NotFiniteError(f"input of layer {self.name!r}: {error}") from error
+            what = trouble(x) or f"values beyond {type(self.arithmetic.activations).__name__}"
+            raise NotFiniteError(
+                f"the input of layer {self.name!r} holds {what}; expected finite values; look at the data, and at the "
+                "layers before it"
+            ) from error
         self.inputs += x.numel()
         self.saturated += int(getattr(encoded, "saturated", 0))
         return encoded

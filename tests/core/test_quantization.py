@@ -212,8 +212,19 @@ def test_what_is_not_finite_is_named() -> None:
     with pytest.raises(NotFiniteError, match=r"parameter '3\.weight'"):
         network(images())
     network[3].weight.data[0, 0, 0, 0] = 0.5
-    with pytest.raises(NotFiniteError, match="input of layer '0'"):
-        network(images() * float("inf"))
+    for gradients in (True, False):  # in memory of its own, and in that of all layers
+        with (
+            torch.set_grad_enabled(gradients),
+            pytest.raises(
+                NotFiniteError, match=r"^the input of layer '0' holds .* 384 values; expected finite"
+            ) as error,
+        ):
+            network(images() * float("inf"))
+        assert "weight" not in str(error.value)
+    rs.restore_(network)
+    rs.quantize_(network.double(), "psb", activations="float32", lab=LAB)
+    with pytest.raises(NotFiniteError, match=r"^the input of layer '0' holds values beyond Float32; expected finite"):
+        network(images().double() * 1e300)
 
 
 def test_an_error_midway_leaves_the_network_as_found(monkeypatch) -> None:

@@ -14,6 +14,7 @@ from reluscope import convertible
 from reluscope.convertible import magnitude_below
 from reluscope.errors import QuantizationError, RecipeError, UnknownNameError
 from reluscope.lab import Lab
+from reluscope_plugins.number_systems.psb import PSB
 
 LAB = Lab()
 
@@ -34,6 +35,9 @@ def images() -> Tensor:
         ({"system": {"name": "psb", "wrong": 1}}, RecipeError, "wrong"),
         ({"system": {"samples": 1}}, QuantizationError, "with a name"),
         ({"system": 7}, QuantizationError, "int"),
+        ({"system": PSB}, QuantizationError, r"the class PSB, expected .*PSB\(\.\.\.\)"),
+        ({"lab": 3}, QuantizationError, "lab: got int, expected a reluscope.Lab"),
+        ({"lab": ""}, QuantizationError, "lab: got str"),
         ({"activations": "fixed61"}, UnknownNameError, "fixed16"),
         ({"draws": "never"}, QuantizationError, "'pass'"),
         ({"prune": 1.0}, QuantizationError, "below 1"),
@@ -51,6 +55,9 @@ def images() -> Tensor:
         ({"fold_batchnorm": "no"}, QuantizationError, "fold_batchnorm: got 'no'"),
         ({"prune": float("nan")}, QuantizationError, "prune: got nan"),
         ({"prune": True}, QuantizationError, "prune: got True"),
+        ({"prune": "a"}, QuantizationError, "prune: got 'a'"),
+        ({"seed": True}, QuantizationError, "seed: got True"),
+        ({"samples": np.float32(4)}, QuantizationError, "samples: got"),
         ({"draws": ["pass"]}, QuantizationError, "draws: got"),
     ],
 )
@@ -63,6 +70,26 @@ def test_bad_words_leave_the_network_as_found(arguments: dict, error: type[Excep
     assert torch.equal(network(x), before)
 
 
+def test_numbers_may_be_of_numpys_types() -> None:
+    outputs = []
+    for whole, share in ((int, float), (np.int64, np.float32)):
+        network = small_network()
+        rs.quantize_(
+            network,
+            {"name": "psb", "probability_bits": whole(4)},
+            samples=whole(4),
+            prune=share(0.5),
+            exact_products=whole(1000),
+            draws="product",
+            seed=whole(3),
+            lab=LAB,
+        )
+        rs.set_samples_(network, {"": whole(5)})
+        assert type(network[0].quantization.samples) is int
+        outputs.append(network(images()))
+    assert torch.equal(*outputs)
+
+
 def test_more_samples_than_can_be_drawn_leave_the_numbers_as_they_were() -> None:
     network = small_network()
     rs.quantize_(network, "psb", samples=3, draws="held", lab=LAB)
@@ -72,6 +99,47 @@ def test_more_samples_than_can_be_drawn_leave_the_numbers_as_they_were() -> None
         assert [network[number].quantization.samples for number in (0, 3)] == [3, 3]
     rs.restore_(network)
     rs.quantize_(network, "uniform", samples=2**30, lab=LAB)  # nothing is drawn
+
+
+@pytest.mark.parametrize(("share", "pruned"), [(0.29, 29), (0.57, 57), (0.004, 0), (0.006, 1), (0.999, 100)])
+def test_the_nearest_whole_number_of_weights_is_pruned(share: float, pruned: int) -> None:
+    """100 * 0.29 is 28.999... in floating point."""
+    layer = nn.Linear(100, 1)
+    layer.weight.data.copy_(torch.arange(1.0, 101))
+    rs.quantize_(layer, "float32", prune=share, lab=LAB)
+    drawn = layer.quantization.drawn(layer, layer.weight)
+    assert drawn.flatten().tolist() == [0.0] * pruned + list(range(pruned + 1, 101))
+
+
+class Halved:
+    """A system without chance that lacks what a test deletes."""
+
+    bits, stochastic, operations = 1, False, {"add": 1}
+
+    def encode(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def decode(self, encoded: Tensor) -> Tensor:
+        return encoded / 2
+
+    mean = decode
+
+    def variance(self, encoded: Tensor, samples: int) -> Tensor:
+        return torch.zeros_like(encoded)
+
+    def draw(self, encoded: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        return encoded / 2
+
+
+@pytest.mark.parametrize("part", ["encode", "decode", "mean", "variance", "draw", "stochastic", "bits", "operations"])
+@pytest.mark.parametrize("argument", ["system", "activations"])
+def test_an_instance_that_lacks_a_part_is_refused_by_its_name(part: str, argument: str) -> None:
+    rs.quantize_(small_network(), **{"system": Halved(), "activations": Halved(), "lab": LAB})
+    lacking = type("Lacking", (), {key: value for key, value in vars(Halved).items() if key != part})()
+    network = small_network()
+    with pytest.raises(QuantizationError, match=f"got Lacking, which has no '{part}'; expected a name"):
+        rs.quantize_(network, **{"system": "psb", "lab": LAB, argument: lacking})
+    assert type(network[0]) is nn.Conv2d
 
 
 @given(
@@ -88,7 +156,7 @@ def test_the_threshold_is_that_of_sorting(sizes: list[int], share: float, dtype:
         values = rng.standard_normal(size) * 2.0 ** rng.integers(-140, 20, size) * (rng.random(size) < 0.9)
         layers[str(number)].weight.data.copy_(torch.from_numpy(values)[None])
     magnitudes = sorted(abs(value) for layer in layers.values() for value in layer.weight.flatten().tolist())
-    kept = int(share * len(magnitudes))
+    kept = round(share * len(magnitudes))
     expected = magnitudes[kept - 1] if kept else -1.0
     part, convertible._PART = convertible._PART, 7
     try:

@@ -78,7 +78,7 @@ def test_pruning_takes_the_share_nearest_to_zero() -> None:
     rs.quantize_(network, "psb", prune=0.25, lab=LAB)
     layers = [network[number] for number in (0, 3, 7)]
     everything = torch.cat([layer.weight.detach().abs().flatten() for layer in layers]).sort().values
-    share = int(0.25 * len(everything))
+    share = round(0.25 * len(everything))
     zeros = 0
     for layer in layers:
         drawn = layer.quantization.drawn(layer, layer.weight)

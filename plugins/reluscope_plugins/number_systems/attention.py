@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import reluscope as rs
 from reluscope.errors import QuantizationError
 from reluscope.preserve import preserved
 from reluscope.quantization import quantized_layers
+from reluscope.quantization_arguments import checked_seed, whole_number
 from reluscope.weight_draws import HeldCounts
-from reluscope_plugins.number_systems.checks import whole_number
 from reluscope_plugins.number_systems.cost import kept_weights, output_positions
 from reluscope_plugins.number_systems.last_pooling import (
     LastPooling,
@@ -121,18 +122,19 @@ def attend(
         >>> found.logits.shape, found.mask.shape, found.layer_masks["0"][0].shape
         (torch.Size([5, 2]), torch.Size([5, 6, 6]), torch.Size([5, 1, 6, 6]))
     """
-    whole_number("base_samples", base_samples, 1, MANY)
-    whole_number("refined_samples", refined_samples, base_samples + 1, MANY)
-    whole_number("margin", margin, 0, MANY)
+    _check_images(x)
+    base_samples = whole_number("base_samples", base_samples, 1, MANY)
+    refined_samples = whole_number("refined_samples", refined_samples, base_samples + 1, MANY)
+    margin = whole_number("margin", margin, 0, MANY)
     for what, value, known in (("score", score, SCORE), ("select", select, SELECT), ("carry", carry, CARRY)):
         if value not in known:
             raise QuantizationError(f"{what}: got {value!r}, expected {' or '.join(map(repr, known))}")
     layers: dict[str, Any] = dict(quantized_layers(model))
-    number = isinstance(threshold, int | float) and not isinstance(threshold, bool) and math.isfinite(threshold)
+    number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool) and math.isfinite(threshold)
     if not number and threshold not in THRESHOLDS:
         raise QuantizationError(f"threshold: got {threshold!r}, expected 'image', 'batch' or a finite number")
-    generator = torch.Generator().manual_seed(seed)
-    chance = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    chance = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (), generator=generator, device="cpu")))
     with preserved(model, training=False), torch.no_grad(), _drawing(layers, generator):
         rs.set_samples_(model, base_samples)
         calls, first_logits, pooling = _first_pass(model, layers, x)
@@ -161,6 +163,15 @@ def attend(
     pixels = mask[0].numel()
     counted = sampled_operations(costs, base_samples=base_samples, refined_samples=refined_samples, pixels=pixels)
     return Attention(logits, first_logits, scores, mask, masks, image_mask, counted)
+
+
+def _check_images(x: Any) -> None:
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.numel():
+        got = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise QuantizationError(
+            f"x: got {got}, expected images as a tensor (sample, channel, y, x), one or more; of a single one pass "
+            "x.unsqueeze(0)"
+        )
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What every number system asks of weights, samples and parameters."""
+"""What every number system asks of weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from reluscope.errors import NotFiniteError, RecipeError
+from reluscope.errors import NotFiniteError
 from reluscope.finite import total, trouble
 
 
@@ -35,27 +35,3 @@ def finite_weight(weight: torch.Tensor) -> torch.Tensor:
         )
     weight = weight.detach()
     return weight if weight.dtype in (torch.float32, torch.float64) else weight.float()
-
-
-def whole_number(name: str, value: int, least: int, most: int) -> int:
-    """See to it that a parameter is an integer within bounds.
-
-    Args:
-        name: Of the parameter.
-        value: What was got.
-        least: Its least value.
-        most: Its greatest.
-
-    Returns:
-        The value.
-
-    Raises:
-        RecipeError: If it is not.
-
-    Example:
-        >>> whole_number("bits", 8, 2, 16)
-        8
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise RecipeError(f"{name}: got {value!r}, expected an integer from {least} to {most}")
-    return value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reluscope.quantization_arguments import whole_number
 from reluscope_plugins.number_systems.binomial import (
     BLOCK,
     Array,
@@ -16,7 +17,6 @@ from reluscope_plugins.number_systems.binomial import (
     draw_blocks,
     one_seed,
 )
-from reluscope_plugins.number_systems.checks import whole_number
 
 MANY = 2**22
 """The most samples, for which there are random words; single precision takes no more."""
@@ -66,11 +66,11 @@ class CountedSystem:
         Returns:
             Binomial(n, p), in the smallest integer type.
         """
-        whole_number("samples", samples, 1, MANY)
+        samples = whole_number("samples", samples, 1, MANY)
         value, seed = encoded.value, one_seed(generator)
         if value.device.type != "cpu":
             return counts_by_comparison(encoded.probability.contiguous(), samples, seed)
-        out = torch.empty(value.shape, dtype=count_dtype(samples))
+        out = value.new_empty(value.shape, dtype=count_dtype(samples))
         draw_blocks(_flat(value), samples, seed, self._codes(encoded), _keep, _flat(out))
         return out
 
@@ -85,11 +85,11 @@ class CountedSystem:
         Returns:
             float32 or float64.
         """
-        whole_number("samples", samples, 1, MANY)
+        samples = whole_number("samples", samples, 1, MANY)
         value = encoded.value
         if value.device.type != "cpu":
             return self._formula(encoded, counts, samples)
-        out = torch.empty(value.shape, dtype=value.dtype)
+        out = value.new_empty(value.shape)
         values, successes, drawn, finish = _flat(value), _flat(counts), _flat(out), self._weights(encoded, samples)
         for first in range(0, len(values), BLOCK):
             block = slice(first, first + BLOCK)
@@ -110,8 +110,8 @@ class CountedSystem:
         value = encoded.value
         if value.device.type != "cpu":
             return self.from_counts(encoded, self.counts(encoded, samples, generator), samples)
-        whole_number("samples", samples, 1, MANY)
-        return self._drawn(encoded, samples, generator, torch.empty(value.shape, dtype=value.dtype))
+        samples = whole_number("samples", samples, 1, MANY)
+        return self._drawn(encoded, samples, generator, value.new_empty(value.shape))
 
     def draw_over(self, encoded: Any, samples: int, generator: torch.Generator) -> torch.Tensor:
         """Draw as `draw` does, in the memory of the code, which is lost.
@@ -127,7 +127,7 @@ class CountedSystem:
         value: torch.Tensor = encoded.value
         if value.device.type != "cpu" or not value.is_contiguous():
             return self.draw(encoded, samples, generator)
-        whole_number("samples", samples, 1, MANY)
+        samples = whole_number("samples", samples, 1, MANY)
         return self._drawn(encoded, samples, generator, value)
 
     def _drawn(self, encoded: Any, samples: int, generator: torch.Generator, out: torch.Tensor) -> torch.Tensor:

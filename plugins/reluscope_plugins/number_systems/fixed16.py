@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import torch
 
-from reluscope_plugins.number_systems.checks import finite_weight, whole_number
+from reluscope.errors import RecipeError
+from reluscope.quantization_arguments import whole_number
+from reluscope_plugins.number_systems.checks import finite_weight
 from reluscope_plugins.number_systems.deterministic import Deterministic
 from reluscope_plugins.number_systems.grid_rounding import nearest_on_grid
 from reluscope_plugins.number_systems.layer_parts import parts
@@ -57,7 +59,7 @@ class Fixed16(Deterministic):
     operations: Mapping[str, float] = {"multiply_add": 1}
 
     def __init__(self, fraction_bits: int = 8) -> None:
-        self.fraction_bits = whole_number("fraction_bits", fraction_bits, 0, 15)
+        self.fraction_bits = whole_number("fraction_bits", fraction_bits, 0, 15, error=RecipeError)
 
     def encode(self, weight: torch.Tensor) -> FixedPoint:
         """Round to the grid.

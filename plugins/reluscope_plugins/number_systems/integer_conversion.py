@@ -143,7 +143,7 @@ def _folded(name: str, module: Any, behind: list[tuple[str, nn.Module]]) -> tupl
             raise NotFiniteError(f"parameter {key!r} holds {what}; expected finite values; train anew, or go back")
     weight = module.weight.detach().cpu().double()
     outputs = len(weight)
-    bias = torch.zeros(outputs, dtype=torch.float64) if module.bias is None else module.bias.detach().cpu().double()
+    bias = weight.new_zeros(outputs) if module.bias is None else module.bias.detach().cpu().double()
     if norm is None:
         return weight, bias
     scale = (norm.running_var.cpu().double() + norm.eps).rsqrt()

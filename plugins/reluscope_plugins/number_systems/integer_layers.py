@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class Precision:
         6
         >>> Precision(samples=12, input_bits=8, guard_bits=6, output_bits=8)
         Traceback (most recent call last):
-        reluscope.errors.ReluscopeError: samples: got 12, expected a power of two within 1..65536, since the mean ...
+        reluscope.errors.ReluscopeError: samples: got 12, expected a power of two within 1..65536, such as 16, ...
     """
 
     samples: int
@@ -50,13 +50,13 @@ class Precision:
     output_bits: int
 
     def __post_init__(self) -> None:
-        known = isinstance(self.samples, int) and not isinstance(self.samples, bool)
+        known = isinstance(self.samples, numbers.Integral) and not isinstance(self.samples, bool)
         if not known or not 1 <= self.samples <= MOST_SAMPLES or self.samples & (self.samples - 1):
-            near = min(2 ** max(round(math.log2(self.samples)), 0), MOST_SAMPLES) if known and self.samples > 0 else 16
             raise ReluscopeError(
-                f"samples: got {self.samples!r}, expected a power of two within 1..{MOST_SAMPLES}, since the mean over "
-                f"the samples is a shift; try {near}"
+                f"samples: got {self.samples!r}, expected a power of two within 1..{MOST_SAMPLES}, such as 16, "
+                "since the mean over the samples is a shift"
             )
+        object.__setattr__(self, "samples", int(self.samples))
 
     @property
     def sample_bits(self) -> int:

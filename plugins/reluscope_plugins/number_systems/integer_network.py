@@ -10,9 +10,12 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from reluscope.errors import ReluscopeError, nearest
+from reluscope.errors import NotFiniteError, ReluscopeError, nearest
+from reluscope.finite import trouble
+from reluscope.quantization_arguments import checked_seed
 from reluscope_plugins.number_systems.fixed16 import Fixed16
 from reluscope_plugins.number_systems.integer_conversion import SUPPORTED, convert
+from reluscope_plugins.number_systems.integer_layers import Precision
 from reluscope_plugins.number_systems.integer_steps import Cost, Product, Step
 from reluscope_plugins.number_systems.psb import PSB
 
@@ -97,7 +100,9 @@ class IntegerNetwork:
         return self._go(x, seed, simulated=True)
 
     def _go(self, x: Tensor, seed: int, simulated: bool) -> IntegerRun:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checked_seed(seed))
+        if what := trouble(x):
+            raise NotFiniteError(f"the input of the network holds {what}; expected finite values; clean the data")
         encoded = Fixed16(self.fraction_bits).encode(x.cpu())
         values, costs = encoded.codes, []
         for step in self.steps:
@@ -176,7 +181,8 @@ def integer_network(
         raise ReluscopeError(f"draws: got {draws!r}, expected 'pass' or 'product'. {nearest(str(draws), DRAWS)}")
     if type(model) is not nn.Sequential:
         raise ReluscopeError(f"model: got {type(model).__name__}, expected torch.nn.Sequential of {SUPPORTED}")
-    Fixed16(fraction_bits)  # refuses what is out of range
+    # these refuse what is out of range
+    fraction_bits, samples = Fixed16(fraction_bits).fraction_bits, Precision(samples, 0, 0, 0).samples
     steps = convert(
         model,
         samples=samples,

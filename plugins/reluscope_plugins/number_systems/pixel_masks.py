@@ -72,7 +72,7 @@ def shuffled(mask: Tensor, generator: torch.Generator) -> Tensor:
         2
     """
     number = mask.flatten(1).sum(1, keepdim=True)
-    keys = torch.rand(len(mask), mask[0].numel(), generator=generator, dtype=torch.float64)
+    keys = torch.rand(len(mask), mask[0].numel(), generator=generator, dtype=torch.float64, device=generator.device)
     ranks = keys.argsort(1).argsort(1).to(mask.device)
     return (ranks < number).reshape(mask.shape)
 

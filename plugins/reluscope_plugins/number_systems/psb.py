@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from reluscope.errors import RecipeError
 from reluscope.kernels import compiled
+from reluscope.quantization_arguments import whole_number
 from reluscope_plugins.number_systems.binomial import Array
-from reluscope_plugins.number_systems.checks import finite_weight, whole_number
+from reluscope_plugins.number_systems.checks import finite_weight
 from reluscope_plugins.number_systems.counted import CountedSystem
 from reluscope_plugins.number_systems.layer_parts import by_parts
 from reluscope_plugins.number_systems.scaled import largest
@@ -90,9 +92,9 @@ class PSB(CountedSystem):
 
     def __init__(self, probability_bits: int | None = None, exponent_bits: int | None = None) -> None:
         if probability_bits is not None:
-            whole_number("probability_bits", probability_bits, 0, 52)
+            probability_bits = whole_number("probability_bits", probability_bits, 0, 52, error=RecipeError)
         if exponent_bits is not None:
-            whole_number("exponent_bits", exponent_bits, 1, 11)
+            exponent_bits = whole_number("exponent_bits", exponent_bits, 1, 11, error=RecipeError)
         self.probability_bits = probability_bits
         self.exponent_bits = exponent_bits
 

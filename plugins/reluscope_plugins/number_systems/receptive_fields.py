@@ -129,7 +129,7 @@ class _Call:
         self.name = name
         self.poolings = poolings
         self.channels = channels
-        self.shape = output.shape
+        self.shape, self.device = output.shape, output.device
         self.reached: Tensor | None = None
         if output.requires_grad:
             output.register_hook(self.note)
@@ -142,13 +142,13 @@ class _Call:
         if reached is None:
             shape = list(self.shape)
             shape[self.channels] = 1
-            return torch.zeros(shape, dtype=torch.bool)[:rows]
+            return torch.zeros(shape, dtype=torch.bool, device=self.device)[:rows]
         return reached[:rows]
 
 
 def _followed(features: Tensor, pixels: Tensor, image: Tensor, calls: list[_Call]) -> list[Tensor]:
     start = torch.zeros(features.shape, dtype=features.dtype, device=features.device)
-    start.flatten(2)[torch.arange(len(pixels)), :, pixels] = 1
+    start.flatten(2)[torch.arange(len(pixels), device=pixels.device), :, pixels] = 1
     (gradient,) = torch.autograd.grad(features, image, start, retain_graph=True)
     reached = (gradient != 0).any(1, keepdim=True)[: len(pixels)]
     return [*(call.taken(len(pixels)).to(reached.device) for call in calls), reached]

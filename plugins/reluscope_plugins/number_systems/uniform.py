@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
-from reluscope_plugins.number_systems.checks import finite_weight, whole_number
+from reluscope.errors import RecipeError
+from reluscope.quantization_arguments import whole_number
+from reluscope_plugins.number_systems.checks import finite_weight
 from reluscope_plugins.number_systems.layer_parts import by_parts
 from reluscope_plugins.number_systems.scaled import Scaled, ScaledSystem, largest, shares
 
@@ -28,7 +30,7 @@ class Uniform(ScaledSystem):
     operations: Mapping[str, float] = {"multiply_add": 1}
 
     def __init__(self, bits: int = 8) -> None:
-        self.bits = whole_number("bits", bits, 2, 16)
+        self.bits = whole_number("bits", bits, 2, 16, error=RecipeError)
 
     def encode(self, weight: torch.Tensor) -> Scaled:
         """Round to the levels.

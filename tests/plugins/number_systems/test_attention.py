@@ -6,13 +6,14 @@ import copy
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import reluscope as rs
-from reluscope.errors import ObservationError, QuantizationError, RecipeError
+from reluscope.errors import ObservationError, QuantizationError
 from reluscope.quantization import quantized_layers
 from reluscope.quantization_report import input_saturation
 from reluscope_plugins.number_systems.attention import attend
@@ -242,6 +243,33 @@ def test_counts_of_inputs_are_left_as_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert model.stem.quantization.samples == 16
 
 
+@pytest.mark.parametrize("select", ["highest", "random"])
+def test_masks_and_draws_are_where_the_images_are(select: Any) -> None:
+    """Whatever device new tensors are made on: here one that holds no values."""
+    model = trained_looking()
+    rs.quantize_(model, "psb")
+    x = torch.randn(2, 2, 9, 9, dtype=torch.float64)
+    expected = attend(model, x, base_samples=2, refined_samples=8, select=select)
+    with torch.device("meta"):
+        found = attend(model, x, base_samples=2, refined_samples=8, select=select)
+    assert torch.equal(found.logits, expected.logits)
+
+
+def test_numbers_may_be_of_numpys_types() -> None:
+    model = trained_looking()
+    rs.quantize_(model, "psb")
+    x = torch.randn(2, 2, 9, 9, dtype=torch.float64)
+    plain = attend(model, x, base_samples=2, refined_samples=8, threshold=0.5, margin=1, seed=3)
+    numbers: dict[str, Any] = {
+        "base_samples": np.int64(2),
+        "refined_samples": np.uint8(8),
+        "threshold": np.float32(0.5),
+        "margin": np.int32(1),
+        "seed": np.int64(3),
+    }
+    assert torch.equal(attend(model, x, **numbers).logits, plain.logits)
+
+
 def test_fields_may_be_given_and_must_fit() -> None:
     model = trained_looking()
     rs.quantize_(model, "psb")
@@ -287,9 +315,26 @@ def test_what_cannot_be_is_refused() -> None:
             attend(model, x, base_samples=2, refined_samples=8)
     model = trained_looking()
     rs.quantize_(model, "psb")
-    with pytest.raises(RecipeError, match="refined_samples: got 2, expected an integer from 3"):
-        attend(model, x, base_samples=2, refined_samples=2)
     best: Any = "best"
+    numbers: list[tuple[dict[str, Any], str]] = [
+        ({"refined_samples": 2}, "refined_samples: got 2, expected a whole number from 3"),
+        ({"base_samples": 0}, "base_samples: got 0, expected a whole number from 1"),
+        ({"base_samples": True}, "base_samples: got True"),
+        ({"margin": 1.0}, "margin: got 1.0"),
+        ({"seed": "a"}, "seed: got 'a', expected a whole number from"),
+        ({"seed": 2**64}, "seed: got 1844"),
+    ]
+    for changes, match in numbers:
+        with pytest.raises(QuantizationError, match=match):
+            attend(model, x, **{"base_samples": 2, "refined_samples": 8, **changes})
+    batches: list[tuple[Any, str]] = [
+        (x[:0], r"a tensor of shape \(0, 2, 9, 9\)"),
+        (x[0], r"a tensor of shape \(2, 9, 9\)"),
+        (x.numpy(), "ndarray"),
+    ]
+    for batch, match in batches:
+        with pytest.raises(QuantizationError, match=f"x: got {match}, expected images as a tensor"):
+            attend(model, batch, base_samples=2, refined_samples=8)
     with pytest.raises(QuantizationError, match="select: got 'best', expected 'highest' or 'random'"):
         attend(model, x, base_samples=2, refined_samples=8, select=best)
     for threshold in (best, math.nan, True):

@@ -309,6 +309,16 @@ def test_what_is_not_supported_is_refused_by_name(module: nn.Module, message: st
         integer_network(nn.Sequential(nn.Linear(2, 2), module))
 
 
+def test_numbers_may_be_of_numpys_types() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(2, 3)), torch.randn(4, 2)
+    found = [
+        integer_network(model, samples=kind(16), fraction_bits=kind(7)).run(x, seed=kind(3))
+        for kind in (int, np.int64, np.int32)
+    ]
+    assert all(torch.equal(one.logits, found[0].logits) for one in found)
+
+
 def test_bad_words_are_refused() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     with pytest.raises(ReluscopeError, match="power of two"):
@@ -329,7 +339,11 @@ def test_bad_words_are_refused() -> None:
         integer_network(model).run(torch.zeros(2))
     with pytest.raises(ReluscopeError, match=r"5 x 5 = 25 elements"):
         integer_network(nn.Sequential(nn.Conv2d(1, 1, 1), nn.AdaptiveAvgPool2d(1))).run(torch.zeros(1, 1, 5, 5))
-    with pytest.raises(NotFiniteError):
+    with pytest.raises(ReluscopeError, match=r"samples: got 1\.5, expected a power of two"):
+        integer_network(model, samples=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ReluscopeError, match="seed: got 'a'"):
+        integer_network(model).run(torch.zeros(1, 2), seed="a")  # type: ignore[arg-type]
+    with pytest.raises(NotFiniteError, match=r"^the input of the network holds 2 NaN among 2 values"):
         integer_network(model).run(torch.full((1, 2), math.nan))
     model[0].weight.data[0, 0] = math.nan  # type: ignore[union-attr, index]
     with pytest.raises(NotFiniteError, match=r"parameter '0\.weight' holds 1 NaN"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
-from reluscope.errors import NotFiniteError, PluginError, RecipeError
+from reluscope.errors import NotFiniteError, PluginError, QuantizationError, RecipeError
 from reluscope.lab import Lab
 from reluscope.number_system import Counted, System
 from reluscope.testing import check_number_system
@@ -207,20 +208,48 @@ def test_the_formula_of_other_devices_is_that_of_the_cpu(system: PSB | Bernoulli
     assert torch.equal(system.from_counts(encoded, counts, 100), system._formula(encoded, counts, 100))
 
 
+@pytest.mark.parametrize("system", [PSB(probability_bits=4), Bernoulli()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_are_where_the_weight_is(system: PSB | Bernoulli, dtype: torch.dtype) -> None:
+    """Whatever device new tensors are made on: here one that holds no values."""
+    weight = normal(50).to(dtype)
+    encoded = system.encode(weight)
+    counts, drawn = system.counts(encoded, 3, generator(0)), system.draw(encoded, 3, generator(0))
+    with torch.device("meta"):
+        assert torch.equal(system.counts(encoded, 3, generator(0)), counts)
+        found = system.draw(encoded, 3, generator(0))
+        assert torch.equal(system.from_counts(encoded, counts, 3), drawn)
+    assert torch.equal(found, drawn)
+    assert found.dtype == dtype
+
+
+def test_numbers_of_numpys_types() -> None:
+    plain, other = PSB(4, 5), PSB(np.int64(4), np.uint8(5))
+    assert vars(other) == vars(plain)
+    assert all(type(value) is int for value in vars(other).values())
+    assert type(Uniform(np.int16(3)).bits) is type(Fixed16(np.int64(4)).fraction_bits) is int
+    weight = normal(50)
+    drawn = plain.draw(plain.encode(weight), 3, generator(0))
+    assert torch.equal(other.draw(other.encode(weight), np.int64(3), generator(0)), drawn)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: PSB(probability_bits=-1), r"probability_bits: got -1, expected an integer from 0 to 52"),
-        (lambda: PSB(exponent_bits=0), r"exponent_bits: got 0, expected an integer from 1 to 11"),
-        (lambda: Uniform(bits=1), r"bits: got 1, expected an integer from 2 to 16"),
-        (lambda: Fixed16(fraction_bits=2.5), r"fraction_bits: got 2.5, expected an integer from 0 to 15"),
-        (lambda: PSB().draw(PSB().encode(normal(2)), 0, generator()), r"samples: got 0, expected an integer from 1"),
-        (lambda: PSB().counts(PSB().encode(normal(2)), 1.5, generator()), r"samples: got 1.5, expected an integer"),
+        (lambda: PSB(probability_bits=-1), r"probability_bits: got -1, expected a whole number from 0 to 52"),
+        (lambda: PSB(exponent_bits=0), r"exponent_bits: got 0, expected a whole number from 1 to 11"),
+        (lambda: Uniform(bits=1), r"bits: got 1, expected a whole number from 2 to 16"),
+        (lambda: Fixed16(fraction_bits=2.5), r"fraction_bits: got 2.5, expected a whole number from 0 to 15"),
+        (
+            lambda: PSB().draw(PSB().encode(normal(2)), 0, generator()),
+            r"samples: got 0, expected a whole number from 1",
+        ),
+        (lambda: PSB().counts(PSB().encode(normal(2)), 1.5, generator()), r"samples: got 1.5, expected a whole number"),
         (lambda: Lab().number_systems["psb"].build(bit=3), r"unknown parameter 'bit'"),
     ],
 )
 def test_bad_parameters(build, message: str) -> None:
-    with pytest.raises((RecipeError, PluginError), match=message):
+    with pytest.raises((RecipeError, PluginError, QuantizationError), match=message):
         build()
 
 
