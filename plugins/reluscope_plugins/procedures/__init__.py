@@ -88,6 +88,7 @@ def reluscope_procedures() -> list[Procedure]:
             groups={
                 "quantise": "accuracy in floating point; accuracy and cost at each number of samples",
                 "cost": "operations of one sample and bits of the weights, of each layer, beside floating point",
+                "saturation": "share of each layer's inputs that lay beyond the number system of activations",
                 "attention": "accuracies, refined share and sampled operations of attention, where it is asked for",
                 **TRAINING_GROUPS,
             },

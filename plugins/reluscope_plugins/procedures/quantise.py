@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 import reluscope as rs
 from reluscope.devices import find_device
 from reluscope.errors import RecipeError
+from reluscope.quantization import quantized_layers
+from reluscope.quantization_report import input_saturation
 from reluscope_plugins.number_systems.attention import attend
 from reluscope_plugins.number_systems.cost import operation_cost
 from reluscope_plugins.number_systems.receptive_fields import receptive_fields
@@ -82,9 +84,10 @@ def quantise(
     `seed` draws the weights, anew for each batch.
 
     Writes the group `quantise`: the accuracy in floating point, and at each number of samples accuracy and cost of all
-    layers together; the group `cost`: what one sample costs, layer by layer, as `operation_cost` counts it; with
-    `attention` the group of that name; and when it trains all that `train` writes, measured on the network as it is
-    trained.
+    layers together; the group `cost`: what one sample costs, layer by layer, as `operation_cost` counts it; where the
+    system of activations counts what lay beyond it, as `"fixed16"` does, the group `saturation`: which share of each
+    layer's inputs did; with `attention` the group of that name; and when it trains all that `train` writes, measured on
+    the network as it is trained.
 
     Args:
         context: The recipe's point: data set, architecture; with epochs also optimizer and scheduler.
@@ -214,6 +217,7 @@ class _Measurement:
         about = {"long_name": "Accuracy in the number system", "units": "1"}
         counts = ("sample_count", [count], {"long_name": "Draws of each weight that are averaged", "units": "1"})
         found = xr.Dataset({"accuracy": ("sample_count", [self._accuracy()], about)}, coords={"sample_count": counts})
+        self._record_saturation(counts)
         cost = operation_cost(self.model, next(iter(self.batches))[0][:1].to(self.place))
         rs.restore_(self.model)
         for name, column in cost.drop_vars("zero_share").data_vars.items():
@@ -221,6 +225,18 @@ class _Measurement:
             found[f"total_{name}"] = ("sample_count", [float(column.sum())], about)
         self.context.record("quantise", found)
         self.context.record("cost", cost.expand_dims(sample_count=[count]).assign_coords(sample_count=counts))
+
+    def _record_saturation(self, counts: tuple[Any, ...]) -> None:
+        # Of the pass over all samples that is behind us, where the system of activations counts what it saturates.
+        layers = quantized_layers(self.model)
+        activations = next(iter(layers.values())).quantization.arithmetic.activations
+        if not hasattr(activations.encode(torch.zeros(1)), "saturated"):
+            return
+        seen = input_saturation(layers)
+        share = (seen["saturated"] / seen["inputs"]).expand_dims(sample_count=[counts[1][0]])
+        about = {"long_name": "Share of the inputs that lay beyond the number system of activations", "units": "1"}
+        found = xr.Dataset({"saturated_share": share.assign_attrs(about)}).assign_coords(sample_count=counts)
+        self.context.record("saturation", found)
 
     @torch.no_grad()
     def with_attention(self, asked: Attention) -> None:

@@ -17,6 +17,7 @@ import reluscope as rs
 from reluscope.context import Context, Interrupted
 from reluscope.errors import RecipeError, ReluscopeError
 from reluscope.random_state import derived_seed
+from reluscope.report.page import render
 from reluscope_plugins.number_systems.attention import attend
 from reluscope_plugins.procedures import quantise
 from reluscope_plugins.procedures.trained_weights import load_weights
@@ -117,6 +118,35 @@ def test_cost_is_counted_at_each_number_of_samples(folder: Path) -> None:
         assert totals["total_float_multiply_adds"].sel(sample_count=count) == 4648
         for name in ("shifts", "random_bits", "weight_bits", "float_weight_bits"):
             assert totals[f"total_{name}"].sel(sample_count=count) == cost[name].sel(sample_count=count).sum() > 0
+
+
+def test_saturated_inputs_are_recorded_by_layer(folder: Path) -> None:
+    """A system that draws nothing: the inputs of each layer of a network converted here, counted by hand."""
+    system, ends = {"name": "uniform", "bits": 3}, (-1 - 2.0**-16, 1 - 2.0**-16)
+    recipe = {**TAKEN, "weights": "w.pt", "number_system": system, "samples": [1]}
+    activations = {"name": "fixed16", "fraction_bits": 15}
+    tree = rs.run({**recipe, "activations": activations}, lab=LAB, data_root=folder)
+    found = tree["saturation/saturated_share"].sel(sample_count=1)
+    model, (x, _) = network(folder), images()
+    rs.quantize_(model, system, samples=1, activations=activations, lab=LAB)
+    shares: dict[str, float] = {}
+
+    def count(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            shares[name] = float(((inputs[0] < ends[0]) | (inputs[0] >= ends[1])).double().mean())
+
+        return hook
+
+    for name in ("conv1", "conv2", "head"):
+        model.get_submodule(name).register_forward_pre_hook(count(name))
+    model(x)
+    assert found["layer"].values.tolist() == list(shares)
+    np.testing.assert_allclose(found, list(shares.values()), rtol=1e-12)
+    assert 0 < shares["conv1"] < 1
+    assert "saturation" not in rs.run({**recipe, "activations": "float32"}, lab=LAB, data_root=folder).children
+    figure = {"title": "Beyond", "kind": "heatmap", "group": "saturation", "variable": "saturated_share"}
+    drawn = rs.run({**recipe, "figures": [{**figure, "x": "sample_count", "y": "layer"}]}, lab=LAB, data_root=folder)
+    assert "Share of the inputs that lay beyond the number system of activations" in render(drawn)
 
 
 @pytest.mark.parametrize("select", ["highest", "random"])
