@@ -130,6 +130,6 @@ def checked_share(name: str, value: Any) -> float:
         >>> checked_share("prune", 0.25)
         0.25
     """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= value < 1.0:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= float(value) < 1.0:
         raise QuantizationError(f"{name}: got {value!r}, expected a share from 0 to below 1, such as 0.25")
     return float(value)

@@ -48,14 +48,13 @@ def kept_bytes(network: nn.Module) -> int:
         network: Quantised or not.
 
     Returns:
-        Bytes of parameters, buffers and held counts.
+        Bytes of parameters, buffers, held counts, and the memory of rounded inputs that its layers share.
     """
     tensors = [*network.parameters(), *network.buffers()]
-    tensors += [
-        module.quantization.held.counts
-        for module in network.modules()
-        if getattr(getattr(module, "quantization", None), "held", None) and module.quantization.held.counts is not None
-    ]
+    layers = [module.quantization for module in network.modules() if hasattr(module, "quantization")]
+    tensors += [layer.held.counts for layer in layers if layer.held.counts is not None]
+    if layers:
+        tensors += layers[0].arithmetic.scratch._spare
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
