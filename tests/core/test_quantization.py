@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,28 +20,8 @@ from reluscope.lab import Lab
 from reluscope_plugins import number_systems, patterns
 
 LAB = Lab(plugins=[number_systems, patterns])
-
-
-def small_network() -> nn.Sequential:
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 4, 3, bias=False),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Conv2d(4, 3, 3, stride=2, groups=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.LayerNorm(12),
-        nn.Linear(12, 5),
-    )
-    with torch.no_grad():
-        network[1].running_mean.normal_()
-        network[1].running_var.uniform_(0.5, 2.0)
-    return network.eval()
-
-
-def images(samples: int = 6) -> Tensor:
-    return torch.randn(samples, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+Network = Callable[[], nn.Sequential]
+Images = Callable[..., Tensor]
 
 
 def bits(network: nn.Module, x: Tensor) -> bytes:
@@ -50,7 +31,9 @@ def bits(network: nn.Module, x: Tensor) -> bytes:
 
 @pytest.mark.parametrize("draws", ["pass", "product", "held"])
 @pytest.mark.parametrize("fold", [True, False])
-def test_a_restored_network_is_the_same_bit_for_bit(draws: str, fold: bool) -> None:
+def test_a_restored_network_is_the_same_bit_for_bit(
+    draws: str, fold: bool, small_network: Network, images: Images
+) -> None:
     network, x = small_network().train(), images()
     network[3].eval()
     seen: list[int] = []
@@ -78,7 +61,7 @@ def test_a_restored_network_is_the_same_bit_for_bit(draws: str, fold: bool) -> N
     assert bits(network.eval(), x) == bits(fresh, x)
 
 
-def test_the_seed_tells_the_bits_and_the_global_state_stays() -> None:
+def test_the_seed_tells_the_bits_and_the_global_state_stays(small_network: Network, images: Images) -> None:
     x = images()
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
     outputs = []
@@ -100,7 +83,7 @@ def test_the_seed_tells_the_bits_and_the_global_state_stays() -> None:
 
 
 @pytest.mark.parametrize("draws", ["pass", "held"])
-def test_copies_go_on_by_themselves(draws: str) -> None:
+def test_copies_go_on_by_themselves(draws: str, small_network: Network, images: Images) -> None:
     network, x = small_network(), images()
     rs.quantize_(network, "psb", samples=2, draws=draws, lab=LAB)
     network(x)
@@ -118,7 +101,7 @@ def test_copies_go_on_by_themselves(draws: str) -> None:
     assert bits(network, x) == expected if draws == "held" else True
 
 
-def test_state_dicts_load_into_and_from_it() -> None:
+def test_state_dicts_load_into_and_from_it(small_network: Network, images: Images) -> None:
     network, other, x = small_network(), small_network(), images()
     with torch.no_grad():
         for parameter in other.parameters():
@@ -183,7 +166,7 @@ def test_each_module_is_reported() -> None:
     assert type(network["constructed"]).__name__ == "Constructed"
 
 
-def test_samples_by_layer() -> None:
+def test_samples_by_layer(small_network: Network) -> None:
     network = small_network()
     report = rs.quantize_(network, "psb", samples={"": 4, "7": 64}, lab=LAB)
     numbers = dict(zip(report.layer.values.tolist(), report.samples.values.tolist(), strict=True))
@@ -200,7 +183,7 @@ def test_samples_by_layer() -> None:
     assert [network[number].quantization.samples for number in (0, 3, 7)] == [1, 2, 3]
 
 
-def test_what_is_not_finite_is_named() -> None:
+def test_what_is_not_finite_is_named(small_network: Network, images: Images) -> None:
     network = small_network()
     network[3].weight.data[0, 0, 0, 0] = float("nan")
     with pytest.raises(NotFiniteError, match=r"'3\.weight' holds 1 NaN"):
@@ -227,7 +210,7 @@ def test_what_is_not_finite_is_named() -> None:
         network(images().double() * 1e300)
 
 
-def test_an_error_midway_leaves_the_network_as_found(monkeypatch) -> None:
+def test_an_error_midway_leaves_the_network_as_found(monkeypatch, small_network: Network, images: Images) -> None:
     network, x = small_network(), images()
     before = bits(network, x)
 
@@ -242,7 +225,7 @@ def test_an_error_midway_leaves_the_network_as_found(monkeypatch) -> None:
     assert bits(network, x) == before
 
 
-def test_twice_and_not_at_all_are_refused() -> None:
+def test_twice_and_not_at_all_are_refused(small_network: Network) -> None:
     network = small_network()
     for undo in (rs.restore_, lambda model: rs.set_samples_(model, 2), lambda model: rs.refine_(model, 2)):
         with pytest.raises(QuantizationError, match="does not run in a number system"):

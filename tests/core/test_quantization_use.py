@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,28 +17,8 @@ from reluscope.lab import Lab
 from reluscope_plugins import number_systems, patterns
 
 LAB = Lab(plugins=[number_systems, patterns])
-
-
-def small_network() -> nn.Sequential:
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 4, 3, bias=False),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Conv2d(4, 3, 3, stride=2, groups=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.LayerNorm(12),
-        nn.Linear(12, 5),
-    )
-    with torch.no_grad():
-        network[1].running_mean.normal_()
-        network[1].running_var.uniform_(0.5, 2.0)
-    return network.eval()
-
-
-def images(samples: int = 6) -> Tensor:
-    return torch.randn(samples, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+Network = Callable[[], nn.Sequential]
+Images = Callable[..., Tensor]
 
 
 def test_more_samples_come_closer() -> None:
@@ -54,7 +35,9 @@ def test_more_samples_come_closer() -> None:
 
 @pytest.mark.parametrize("draws", ["pass", "product", "held"])
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
-def test_other_precisions_and_modes_without_gradients(draws: str, dtype: str) -> None:
+def test_other_precisions_and_modes_without_gradients(
+    draws: str, dtype: str, small_network: Network, images: Images
+) -> None:
     kind = getattr(torch, dtype)
     network, x = small_network().to(kind), images().to(kind)
     rs.quantize_(network, "psb", samples=2, draws=draws, lab=LAB)
@@ -72,7 +55,7 @@ def test_other_precisions_and_modes_without_gradients(draws: str, dtype: str) ->
         assert network[0].quantization.held.counts.dtype == torch.int16
 
 
-def test_pruning_takes_the_share_nearest_to_zero() -> None:
+def test_pruning_takes_the_share_nearest_to_zero(small_network: Network) -> None:
     network = small_network()
     parameters = copy.deepcopy(network.state_dict())
     rs.quantize_(network, "psb", prune=0.25, lab=LAB)
@@ -124,7 +107,7 @@ def test_a_network_learns_with_one_sample(draws: str) -> None:
 
 
 @pytest.mark.parametrize("draws", ["pass", "product", "held"])
-def test_quantised_networks_are_observed_and_measured(draws: str) -> None:
+def test_quantised_networks_are_observed_and_measured(draws: str, small_network: Network, images: Images) -> None:
     network, x = small_network(), images(40)
     plain = rs.observe(network, x)
     rs.quantize_(network, "psb", samples=1, draws=draws, lab=LAB)
@@ -160,7 +143,7 @@ def test_the_affine_map_of_held_weights_is_that_of_the_drawn_network() -> None:
 
 @pytest.mark.parametrize("name", LAB.number_systems)
 @pytest.mark.parametrize("draws", ["pass", "product", "held"])
-def test_every_system_runs(name: str, draws: str) -> None:
+def test_every_system_runs(name: str, draws: str, small_network: Network, images: Images) -> None:
     network, x = small_network(), images()
     report = rs.quantize_(network, name, samples=4, draws=draws, prune=0.1, lab=LAB)
     stochastic = network[0].quantization.arithmetic.system.stochastic
@@ -243,7 +226,7 @@ def test_all_kinds_of_attention_still_run() -> None:
         assert not torch.equal(network(x), network(x))
 
 
-def test_layers_say_in_what_they_compute() -> None:
+def test_layers_say_in_what_they_compute(small_network: Network) -> None:
     network = small_network()
     rs.quantize_(network, "psb", samples=7, lab=LAB)
     assert "out_features=5, bias=True, system=PSB, samples=7" in repr(network)
