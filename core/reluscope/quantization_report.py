@@ -73,7 +73,7 @@ def _operations(module: nn.Module, operation: str) -> float:
         return 0.0
     weights = module.quantization
     system = weights.arithmetic.system
-    return float(getattr(system, "operations", {}).get(operation, 0)) * (weights.samples if system.stochastic else 1)
+    return float(system.operations.get(operation, 0)) * (weights.samples if system.stochastic else 1)
 
 
 def weight_bits(layer: Quantized) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ class Binarized:
 
     bits = 32
     stochastic = True
+    operations: ClassVar = {"add": 1}
 
     def __init__(self) -> None:
         self.drawn: list[int] = []

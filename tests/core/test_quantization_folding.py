@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
+from typing import ClassVar
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ class Exact:
 
     bits = 64
     stochastic = False
+    operations: ClassVar = {"multiply_add": 1}
 
     def encode(self, weight: Tensor) -> Tensor:
         return weight
