@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+import numba.core.dispatcher
 import numpy as np
 import torch
 
@@ -30,13 +31,21 @@ def compiled(function: Kernel) -> Kernel:
         function: On arrays and numbers, in what numba understands. Sums may be taken in any order.
 
     Returns:
-        The function, compiled.
+        The function, compiled. It is compiled anew when its file, or that of a compiled function that it calls by a
+        global name, was changed.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}, "error_model": "numpy"}
+    known = [function.__globals__.get(name) for name in function.__code__.co_names]
+    called = [value for value in known if isinstance(value, numba.core.dispatcher.Dispatcher)]
+    compiler: Any = numba.njit
     try:
-        kept: Kernel = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nowhere to keep it: it is compiled again in each process
-        kept = numba.njit(**options)(function)
+        kept: Kernel = compiler(cache=True, **options)(function)
+        cache: Any = vars(kept)["_cache"]
+        # numba itself looks at the function's own file alone
+        file = cache._cache_file
+        file._source_stamp = (file._source_stamp, *(one._cache._cache_file._source_stamp for one in called))
+    except (RuntimeError, AttributeError, KeyError):  # nowhere to keep it, or no stamp: compiled in each process
+        kept = compiler(**options)(function)
     return kept
 
 
