@@ -40,10 +40,9 @@ def compiled(function: Kernel) -> Kernel:
     compiler: Any = numba.njit
     try:
         kept: Kernel = compiler(cache=True, **options)(function)
-        cache: Any = vars(kept)["_cache"]
         # numba itself looks at the function's own file alone
-        file = cache._cache_file
-        file._source_stamp = (file._source_stamp, *(one._cache._cache_file._source_stamp for one in called))
+        own, *others = (vars(one)["_cache"]._cache_file for one in (kept, *called))
+        own._source_stamp = (own._source_stamp, *(other._source_stamp for other in others))
     except (RuntimeError, AttributeError, KeyError):  # nowhere to keep it, or no stamp: compiled in each process
         kept = compiler(**options)(function)
     return kept
