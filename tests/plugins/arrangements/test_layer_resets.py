@@ -44,6 +44,12 @@ def test_which_layers_there_are() -> None:
     assert list(resettable_layers(nn.Linear(1, 1))) == ["weight"]
 
 
+def test_a_layer_within_a_parametrisation_belongs_to_what_it_makes() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    nn.utils.parametrize.register_parametrization(model[0], "weight", nn.Linear(2, 2))
+    assert list(resettable_layers(model)) == ["0.weight"]
+
+
 def test_layers_that_share_a_weight_are_one() -> None:
     model = Tied()
     before = copy.deepcopy(model)
