@@ -1,7 +1,6 @@
 """All statistics of torchvision's vgg19 in one call, against the plain sums and norms in double precision.
 
-The limit is one pass over the weights: 144 million of four bytes. `pytest tests/benchmarks/bench_weight_statistics.py -o
-python_files='bench_*.py' --benchmark-enable -s`
+The limit is one pass over the weights: 144 million of four bytes.
 """
 
 from __future__ import annotations
