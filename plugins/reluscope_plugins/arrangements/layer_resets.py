@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reluscope.preserve import preserved
-from reluscope_plugins.arrangements.projection_states import filter_layers
+from reluscope_plugins.arrangements.layer_inputs import filter_layers
 
 Snapshot = Mapping[str, list[dict[str, Tensor]]]
 """Layer to what is stored in each of the modules that share its weight, by name."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from reluscope.errors import ObservationError
 from reluscope.inputs import Arguments
 from reluscope.preserve import preserved
 from reluscope_plugins.arrangements.cosines import Convolution, products_and_norms
+from reluscope_plugins.arrangements.layer_inputs import filter_layers, visited_inputs
 from reluscope_plugins.geometry.layer_matrices import layer_matrices
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ class Projections(NamedTuple):
             `(layer, *dims)`, with the coordinate `skipped(layer)`.
         """
         blocks = {layer: np.asarray(value, dtype=np.float64) for layer, value in values.items()}
-        sizes = [max((block.shape[axis] for block in blocks.values()), default=0) for axis in range(len(dims))]
+        least = {"bound": 2}
+        sizes = [
+            max((block.shape[axis] for block in blocks.values()), default=least.get(dim, 0))
+            for axis, dim in enumerate(dims)
+        ]
         array = np.full((len(self.skipped), *sizes), np.nan)
         for row, layer in enumerate(self.skipped):
             if layer in blocks:
@@ -106,13 +110,29 @@ class projections:
         model = observation.model
         if self.direction == "ones" and self.space == "kernel":
             return of_weights(model)
-        with preserved(model), torch.no_grad(), _heard(model) as heard:
+        sums: dict[str, Tensor] = {}
+        sizes: dict[str, int] = {}
+
+        def add(name: str, layer: Convolution | nn.Linear, given: Tensor) -> None:
+            sums[name] = sums.get(name, 0.0) + _kernel_sums(layer, given)
+
+        def note(name: str, layer: Convolution | nn.Linear, given: Tensor) -> None:
+            size = math.prod(given.shape[1:])
+            if sizes.setdefault(name, size) != size:
+                raise ObservationError(
+                    f"layer {name!r} is called with inputs of {sizes[name]} and of {size} numbers, expected one size "
+                    "for space='input'; leave it out"
+                )
+
+        with preserved(model), torch.no_grad(), visited_inputs(model, note if self.direction == "ones" else add):
             arguments = Arguments.of(observation.input)
             model(*arguments.args, **arguments.kwargs)
         if self.direction == "mean_input":
-            return of_weights(model, {layer: one.sums for layer, one in heard.items()})
+            return of_weights(model, sums)
         state = of_weights(model)
-        state["scale"] = {layer: math.sqrt(state["inputs"][layer] / one.size) for layer, one in heard.items()}
+        state["scale"] = {
+            layer: math.sqrt(state["inputs"][layer] / size) for layer, size in sizes.items() if layer in state["inputs"]
+        }
         return state
 
     def update(self, state: State, observation: Observation) -> None:
@@ -208,66 +228,10 @@ def of_weights(model: nn.Module, directions: Mapping[str, Tensor] | None = None)
     return state
 
 
-def filter_layers(model: nn.Module) -> dict[str, Convolution | nn.Linear]:
-    """Find the layers that have filters: convolutions, not transposed, and linear layers.
-
-    Args:
-        model: The network.
-
-    Returns:
-        Name of the weight to the layer.
-
-    Example:
-        >>> list(filter_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 1, 3), nn.Linear(2, 2))))
-        ['0.weight', '2.weight']
-    """
-    return {
-        f"{path}.weight" if path else "weight": module
-        for path, module in model.named_modules()
-        if isinstance(module, Convolution | nn.Linear)
-    }
-
-
-class _Heard:
-    # What a layer was given: the sums at each place of its kernel, `(group, input)`, and the size of its input.
-
-    def __init__(self) -> None:
-        self.sums: Any = 0.0
-        self.size = 0
-
-
-@contextmanager
-def _heard(model: nn.Module) -> Iterator[dict[str, _Heard]]:
-    found: dict[str, _Heard] = {}
-
-    def listen(layer: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(module: Any, inputs: tuple[Any, ...]) -> None:
-            if not inputs:
-                return
-            one = found.setdefault(layer, _Heard())
-            shape = inputs[0].shape[1:] if isinstance(module, Convolution) else inputs[0].shape[-1:]
-            if one.size not in (0, math.prod(shape)):
-                raise ObservationError(
-                    f"layer {layer!r} is called with inputs of {one.size} and of {math.prod(shape)} numbers, expected "
-                    "one size for space='input'; leave it out"
-                )
-            one.size = math.prod(shape)
-            one.sums = one.sums + _kernel_sums(module, inputs[0].detach())
-
-        return hook
-
-    hooks = [module.register_forward_pre_hook(listen(layer)) for layer, module in filter_layers(model).items()]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def _kernel_sums(layer: Convolution | nn.Linear, inputs: Tensor) -> Tensor:
     # (group, input): over samples and positions, what lies at each place of the kernel
     if isinstance(layer, nn.Linear):
-        return inputs.flatten(0, -2).sum(0, dtype=torch.float64).unsqueeze(0)
+        return inputs.sum(0, dtype=torch.float64).unsqueeze(0)
     image = inputs.sum(0, dtype=torch.float64).unsqueeze(0)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padded = nn.functional.pad(image, layer._reversed_padding_repeated_twice, mode=mode)[0]

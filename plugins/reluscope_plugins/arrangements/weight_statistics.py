@@ -14,7 +14,8 @@ from reluscope.inputs import unwrap
 from reluscope.labelling import ABOUT
 from reluscope_plugins.arrangements import projections as metrics
 from reluscope_plugins.arrangements.cosines import kernel_direction
-from reluscope_plugins.arrangements.projection_states import filter_layers, of_weights
+from reluscope_plugins.arrangements.layer_inputs import filter_layers
+from reluscope_plugins.arrangements.projection_states import of_weights
 from reluscope_plugins.arrangements.projection_states import projections as projection_state
 
 

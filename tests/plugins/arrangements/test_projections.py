@@ -157,6 +157,84 @@ def test_the_laws_of_a_metric(name: str, params: dict[str, Any]) -> None:
     check_metric(LAB.metrics[name].bind(**params))
 
 
+class Twice(nn.Module):
+    """Calls one convolution at two sizes of images, by keyword where told."""
+
+    def __init__(self, *, keyword: bool = False, pool: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1).double()
+        self.keyword, self.pool = keyword, pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv(input=x) if self.keyword else self.conv(x))
+        return self.conv(nn.functional.max_pool2d(x, 2)) if self.pool else x
+
+
+def test_the_mean_input_of_a_layer_at_two_sizes_is_that_of_all_its_positions() -> None:
+    model = Twice().eval()
+    x = batch()
+    found = rs.measure(model, [x], LAB.metrics["projection_cosine"].bind(direction="mean_input")).projection_cosine
+    patches = [
+        padded[:, :, i : i + 3, j : j + 3]
+        for given in captured(model, "conv", x)
+        for padded in [nn.functional.pad(given, (1, 1, 1, 1))]
+        for i in range(given.shape[2])
+        for j in range(given.shape[3])
+    ]
+    expected = kernel_cosines(model.conv.weight, torch.cat(patches).mean(0))
+    np.testing.assert_allclose(found.sel(layer="conv.weight"), expected.numpy(), atol=1e-12)
+    with pytest.raises(ObservationError, match="inputs of 60 and of 12 numbers, expected one size"):
+        rs.measure(model, [x], LAB.metrics["projection_cosine"].bind(space="input"))
+
+
+@pytest.mark.parametrize("params", [{"direction": "mean_input"}, {"space": "input"}])
+def test_a_layer_that_is_called_by_keyword_is_heard(params: dict[str, Any]) -> None:
+    by_keyword, plain = Twice(keyword=True, pool=False).eval(), Twice(pool=False).eval()
+    plain.load_state_dict(by_keyword.state_dict())
+    metric = LAB.metrics["projection_cosine"].bind(**params)
+    found, expected = (rs.measure(model, [batch()], metric).projection_cosine for model in (by_keyword, plain))
+    assert expected.notnull().all()
+    xr.testing.assert_equal(found.drop_vars("skipped"), expected.drop_vars("skipped"))
+
+
+class Unbatched(nn.Module):
+    """Takes one sample after another, without a dim of samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(2, 3, 3, padding=1), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = [torch.relu(self.conv(image)) for image in x]
+        return torch.stack([self.linear(image.mean((1, 2))) for image in images])
+
+
+@pytest.mark.parametrize("params", [{"direction": "mean_input"}, {"space": "input"}])
+def test_inputs_without_a_dim_of_samples(params: dict[str, Any]) -> None:
+    model = Unbatched().double().eval()
+
+    class Batched(Unbatched):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(torch.relu(self.conv(x)).mean((2, 3)))
+
+    together = Batched().double().eval()
+    together.load_state_dict(model.state_dict())
+    names = ("conv.weight", "linear.weight")
+    metric = LAB.metrics["projection_cosine"].bind(**params)
+    found, expected = (
+        metric.finish(metric.measure(rs.observe(one, batch()))).sel(layer=list(names)) for one in (model, together)
+    )
+    assert expected.notnull().sum() == 5
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_a_weight_that_two_layers_share_is_measured_in_the_space_of_the_input() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)).double().eval()
+    model[2].weight = model[0].weight
+    found = rs.measure(model, [torch.rand(2, 3).double()], LAB.metrics["projection_cosine"].bind(space="input"))
+    assert found.projection_cosine.notnull().all("filter").values.tolist() == [True, False]
+
+
 def state_of(model: nn.Module) -> list[Any]:
     return [
         {key: value.clone() for key, value in model.state_dict().items()},
@@ -252,6 +330,30 @@ def test_directions_of_one_s_own() -> None:
         )
         np.testing.assert_allclose(found.sel(layer=f"{name}.weight").dropna("filter"), expected, atol=1e-14)
     assert found.sel(layer="linear.weight").isnull().all()
+
+
+@pytest.mark.parametrize(
+    ("model", "directions"),
+    [
+        (nn.Sequential(nn.ReLU()), None),
+        (nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()), None),
+        (nn.Sequential(nn.ConvTranspose2d(2, 1, 2), nn.ReLU()), None),
+        (nn.Sequential(nn.Conv2d(2, 1, 2, dtype=torch.complex64)), None),
+        (nn.Sequential(nn.Conv2d(2, 1, 2), nn.ReLU()), {}),
+    ],
+)
+def test_a_network_without_filters_has_no_values(model: nn.Module, directions: dict[str, Tensor] | None) -> None:
+    found = weight_statistics(model, directions)
+    assert found.sizes["layer"] == len(list(model.parameters())[:1])
+    assert found.bound.values.tolist() == ["lower", "upper"]
+    assert set(NAMES) == set(found.data_vars)
+    assert all(variable.isnull().all() for variable in found.data_vars.values())
+
+
+def test_the_metrics_of_a_network_without_filters_too() -> None:
+    found = measured(nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()).double().eval(), [batch()])
+    assert found.null_share_interval.sizes == {"layer": 1, "bound": 2}
+    assert all(found[name].isnull().all() for name in NAMES)
 
 
 @pytest.mark.parametrize(
