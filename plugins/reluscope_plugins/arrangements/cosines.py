@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from reluscope.errors import ObservationError
+from reluscope.errors import NotFiniteError, ObservationError
+from reluscope.finite import trouble
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 # rows at a time whose weights meet, so that the pairs of offsets stay small
 _ROWS = 1024
 # weights at a time that are held in double precision
 _BLOCK = 2**18
+# norms between these are sums of squares that neither overflow nor lose digits
+_LEAST, _MOST = 1e-140, 1e140
 
 
 def kernel_cosines(weight: Tensor, direction: Tensor | None = None, *, groups: int = 1) -> Tensor:
@@ -35,7 +39,8 @@ def kernel_cosines(weight: Tensor, direction: Tensor | None = None, *, groups: i
         `(filter,)` in double precision; NaN for a filter, or with a part of the direction, that is zero.
 
     Raises:
-        ObservationError: If the direction does not fit, or is not finite.
+        ObservationError: If the weight is none of these, or the direction does not fit, or is not finite.
+        NotFiniteError: If the weight holds NaN or infinity.
 
     References:
         Gamba et al. 2020, eq. 1.
@@ -44,7 +49,7 @@ def kernel_cosines(weight: Tensor, direction: Tensor | None = None, *, groups: i
         >>> kernel_cosines(torch.tensor([[1.0, 1.0], [3.0, -4.0], [0.0, 0.0]]))
         tensor([ 1.0000, -0.1414,     nan], dtype=torch.float64)
     """
-    filters = weight.detach()
+    filters = _filters(weight, groups)
     matrix = filters.reshape(groups, len(filters) // groups, -1)
     wanted = kernel_direction(direction, (groups * filters.shape[1], *filters.shape[2:]), groups).to(filters.device)
     products, norms = products_and_norms(matrix, wanted)
@@ -60,18 +65,19 @@ def kernel_direction(direction: Tensor | None, shape: tuple[int, ...], groups: i
         groups: How many groups there are.
 
     Returns:
-        `(group, input)` in double precision.
+        `(group, input)` in double precision, of which the largest is 1 in magnitude; zero where the direction is.
 
     Raises:
         ObservationError: If the direction does not fit, or is not finite.
     """
     whole = torch.ones(shape, dtype=torch.float64) if direction is None else _double(_fitting(direction, shape))
-    return whole.reshape(groups, -1)
+    return _scaled(whole.reshape(groups, -1))
 
 
 def products_and_norms(matrix: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """Return the product of each filter with a direction, and its norm.
 
+    Filters with so large or small a norm that its square may overflow or vanish are divided by their largest weight.
     In blocks that stay in the cache while they are in double precision: on a processor three times as fast as a
     reduction that is told to sum in it.
 
@@ -88,7 +94,13 @@ def products_and_norms(matrix: Tensor, direction: Tensor) -> tuple[Tensor, Tenso
             double = _double(block)
             products.append(double @ wanted)
             norms.append(torch.linalg.vector_norm(double, dim=1))
-    return torch.cat(products), torch.cat(norms)
+    product, norm = torch.cat(products), torch.cat(norms)
+    extreme = ((norm < _LEAST) | (norm > _MOST)).nonzero().flatten()
+    if len(extreme):
+        rows = _scaled(_double(matrix.flatten(0, 1)[extreme]))
+        along = direction[extreme.div(matrix.shape[1], rounding_mode="floor")]
+        product[extreme], norm[extreme] = (rows * along).sum(dim=1), torch.linalg.vector_norm(rows, dim=1)
+    return product, norm
 
 
 def row_cosines(layer: Convolution | nn.Linear, size: tuple[int, ...], direction: Tensor | None = None) -> Tensor:
@@ -109,6 +121,7 @@ def row_cosines(layer: Convolution | nn.Linear, size: tuple[int, ...], direction
 
     Raises:
         ObservationError: If the layer is none of these, or size or direction does not fit.
+        NotFiniteError: If the weight holds NaN or infinity.
 
     References:
         Gamba et al. 2020, section 2 and eq. 1.
@@ -121,6 +134,11 @@ def row_cosines(layer: Convolution | nn.Linear, size: tuple[int, ...], direction
                  [0.7071, 1.0000, 0.7071],
                  [0.5000, 0.7071, 0.5000]]], dtype=torch.float64)
     """
+    if not isinstance(size, Sequence) or not all(isinstance(number, int) for number in size):
+        raise ObservationError(
+            f"size: got {size!r}, expected a tuple of whole numbers, such as (32, 32); pass the shape of the input "
+            "without samples and channels"
+        )
     if isinstance(layer, nn.Linear):
         if size:
             raise ObservationError(f"size: got {tuple(size)} for a linear layer, expected (); leave its input as it is")
@@ -129,7 +147,8 @@ def row_cosines(layer: Convolution | nn.Linear, size: tuple[int, ...], direction
         raise ObservationError(
             f"got {type(layer).__name__}, expected Conv1d, Conv2d, Conv3d or Linear; pass one of the layers itself"
         )
-    weight = _double(layer.weight.detach())
+    weight = _double(_filters(layer.weight, layer.groups))
+    weight = _scaled(weight.flatten(1)).reshape_as(weight)
     if len(size) != weight.ndim - 2 or any(number < 1 for number in size):
         raise ObservationError(
             f"size: got {tuple(size)} for {type(layer).__name__}, expected {weight.ndim - 2} positive numbers, the "
@@ -137,7 +156,8 @@ def row_cosines(layer: Convolution | nn.Linear, size: tuple[int, ...], direction
         )
     wanted = torch.ones(layer.in_channels, *size, dtype=weight.dtype, device=weight.device)
     if direction is not None:
-        wanted = _fitting(direction, (layer.in_channels, *size)).to(weight)
+        given = _double(_fitting(direction, (layer.in_channels, *size)))
+        wanted = _scaled(given.reshape(1, -1)).reshape_as(given).to(weight)
     try:
         products = layer._conv_forward(wanted.unsqueeze(0), weight, None)[0]
     except RuntimeError as error:
@@ -174,6 +194,29 @@ def _pixels(layer: Convolution, size: tuple[int, ...]) -> Tensor:
     ):
         padded = padded.unfold(dim, dilation * (kernel - 1) + 1, stride)[..., ::dilation]
     return padded.reshape(-1, math.prod(layer.kernel_size)).long() - 1
+
+
+def _filters(weight: Tensor, groups: int) -> Tensor:
+    if not isinstance(weight, Tensor) or weight.ndim < 2 or not weight.is_floating_point():
+        got = f"{weight.dtype} of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else type(weight).__name__
+        raise ObservationError(
+            f"weight: got {got}, expected a tensor of real numbers (filter, channel, *kernel) or (filter, input); pass "
+            "the weight of a convolution or linear layer"
+        )
+    if groups < 1 or len(weight) % groups:
+        raise ObservationError(
+            f"groups: got {groups} for {len(weight)} filters, expected a divisor of their number; pass that of the "
+            "convolution"
+        )
+    if why := trouble(weight):
+        raise NotFiniteError(f"weight: got {why}, expected finite weights; load good weights")
+    return weight.detach()
+
+
+def _scaled(rows: Tensor) -> Tensor:
+    # (row, column), so that the square of a row's norm neither overflows nor vanishes
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    return rows / torch.where(largest > 0, largest, 1.0)
 
 
 def _double(weight: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from reluscope.devices import find_device
 from reluscope.errors import ObservationError, RecipeError
 from reluscope.measurement import measure
 from reluscope_plugins.arrangements.layer_resets import layer_reset, resettable_layers, snapshot
+from reluscope_plugins.arrangements.null_distribution import check_probability
 from reluscope_plugins.arrangements.rank_correlation import rank_correlation
 from reluscope_plugins.procedures.train import Training
 from reluscope_plugins.procedures.training_data import batches
@@ -142,7 +143,7 @@ def correlation_over_runs(results: xr.DataTree | xr.Dataset, *, confidence: floa
         than two runs; `runs`, the number of runs with a correlation. Other dims of the sweep are kept.
 
     Raises:
-        ObservationError: If there is no such correlation, or no dim `seed`.
+        ObservationError: If there is no such correlation, or no dim `seed`, or the confidence is not between 0 and 1.
 
     Example:
         >>> about = {"long_name": "Correlation", "units": "1"}
@@ -150,7 +151,15 @@ def correlation_over_runs(results: xr.DataTree | xr.Dataset, *, confidence: floa
         >>> float(correlation_over_runs(group)["share_drop_correlation"])
         0.5
     """
-    data = results["critical_layers"].to_dataset() if isinstance(results, xr.DataTree) else results
+    check_probability("confidence", confidence)
+    if not isinstance(results, xr.DataTree | xr.Dataset):
+        raise ObservationError(
+            f"got {type(results).__name__}, expected an archive or its group 'critical_layers'; load it with "
+            "reluscope.open_archive"
+        )
+    whole = isinstance(results, xr.DataTree)
+    group = results["critical_layers"] if whole and "critical_layers" in results.children else results
+    data = group.to_dataset() if isinstance(group, xr.DataTree) else group
     if CORRELATION not in data or "seed" not in data[CORRELATION].dims:
         raise ObservationError(
             f"got the variables {sorted(map(str, data.data_vars))} and the dims {sorted(map(str, data.dims))}, "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from reluscope.errors import ObservationError, nearest
 from reluscope.preserve import preserved
 from reluscope_plugins.arrangements.layer_inputs import filter_layers
 
@@ -76,6 +77,9 @@ def layer_reset(model: nn.Module, layer: str, earlier: Snapshot) -> Iterator[Non
     Yields:
         Nothing.
 
+    Raises:
+        ObservationError: If there is no such layer, or the snapshot is of another network.
+
     Example:
         >>> model = nn.Sequential(nn.Linear(1, 1, bias=False))
         >>> before, _ = snapshot(model), nn.init.constant_(model[0].weight, 2.0)
@@ -85,9 +89,22 @@ def layer_reset(model: nn.Module, layer: str, earlier: Snapshot) -> Iterator[Non
         >>> model[0].weight.item()
         2.0
     """
+    layers = resettable_layers(model)
+    if layer not in layers:
+        raise ObservationError(
+            f"layer: the network has no convolution or linear layer {layer!r}. {nearest(layer, layers)}"
+        )
+    stored, kept = [module.state_dict() for module in layers[layer]], list(earlier.get(layer, []))
+    got, expected = (
+        [{name: tuple(value.shape) for name, value in one.items()} for one in all_] for all_ in (kept, stored)
+    )
+    if got != expected:
+        raise ObservationError(
+            f"earlier: holds {got} of layer {layer!r}, expected {expected}; pass a snapshot of the same network"
+        )
     with preserved(model, training=False):
         with torch.no_grad():
-            for module, kept in zip(resettable_layers(model)[layer], earlier[layer], strict=True):
-                for name, value in module.state_dict().items():
-                    value.copy_(kept[name])
+            for values, before in zip(stored, kept, strict=True):
+                for name, value in values.items():
+                    value.copy_(before[name])
         yield

@@ -74,11 +74,31 @@ def corrected(p_values: Sequence[float], correction: Literal["holm", "none"] = "
     return found
 
 
+def check_probability(name: str, value: float) -> None:
+    """Refuse what is no probability of an interval.
+
+    Args:
+        name: Of the parameter.
+        value: What was given.
+
+    Raises:
+        ObservationError: If it is not a number between 0 and 1.
+
+    Example:
+        >>> check_probability("level", 95)
+        Traceback (most recent call last):
+        ...
+        reluscope.errors.ObservationError: level: got 95, expected a number between 0 and 1, such as 0.95
+    """
+    if not isinstance(value, int | float) or not 0.0 < value < 1.0:
+        raise ObservationError(f"{name}: got {value!r}, expected a number between 0 and 1, such as 0.95")
+
+
 def share_interval(filters: int, level: float = 0.95) -> tuple[float, float]:
     r"""Return where the share of negative cosines lies at initialisation.
 
     Args:
-        filters: F, how many have a sign.
+        filters: F, how many have a sign: neither zero nor at a right angle to the direction.
         level: Least probability of the interval.
 
     Returns:
@@ -93,8 +113,7 @@ def share_interval(filters: int, level: float = 0.95) -> tuple[float, float]:
     """
     from scipy.stats import binom
 
-    if not 0.0 < level < 1.0:
-        raise ObservationError(f"level: got {level!r}, expected a number between 0 and 1, such as 0.95")
+    check_probability("level", level)
     if not filters:
         return (float("nan"), float("nan"))
     lower = float(binom.ppf((1.0 - level) / 2, filters, 0.5)) / filters
@@ -108,7 +127,7 @@ def cosine_p_value(cosines: Array, inputs: int, law: Literal["normal", "sphere"]
     sphere: $c^2 \sim \text{Beta}(1/2, (n - 1) / 2)$, for large n nearly $N(0, 1 / n)$. The source says normal.
 
     Args:
-        cosines: `(filter,)`; NaN, of zero filters, do not count.
+        cosines: `(filter,)`; NaN, of zero filters, do not count; what rounding has taken out of -1..1 is cut to it.
         inputs: n, weights of a filter.
         law: `"normal"`: N(0, 1 / n); `"sphere"`: exact for normal weights.
 
@@ -130,7 +149,7 @@ def cosine_p_value(cosines: Array, inputs: int, law: Literal["normal", "sphere"]
 
     if law not in LAWS:
         raise ObservationError(f"law: got {law!r}, expected {' or '.join(map(repr, LAWS))}")
-    known = cosines[np.isfinite(cosines)]
+    known = cosines[np.isfinite(cosines)].clip(-1.0, 1.0)
     if not len(known) or inputs < 2:
         return float("nan")
 

@@ -41,7 +41,8 @@ def projection_cosine(found: Projections) -> xr.DataArray:
 def negative_projection_share(found: Projections) -> xr.DataArray:
     r"""Share of the filters whose projection is negative, or zero.
 
-    $n_l = \frac{1}{F} \sum_i 1[c_i \le 0]$ over the filters that are not zero; see `projection_cosine`.
+    $n_l = \frac{1}{F} \sum_i 1[c_i \le 0]$ over the filters that are not zero; see `projection_cosine`. A filter at a
+    right angle to the direction counts as negative, as the source has it.
 
     Args:
         found: Cosines of the layers.
@@ -90,12 +91,15 @@ def projection_p_value(found: Projections, *, correction: Literal["holm", "none"
 def null_share_interval(found: Projections, *, level: float = 0.95) -> xr.DataArray:
     """Where the share of negative projections lies at initialisation.
 
+    Of the filters that have a sign: those that are zero, or at a right angle to the direction, do not count here, while
+    `negative_projection_share` counts the latter as negative. At initialisation their probability is zero.
+
     Args:
         found: Cosines of the layers.
         level: Least probability of the interval, for each layer by itself.
 
     Returns:
-        The ends `(layer, bound)`; NaN where no filter has a cosine.
+        The ends `(layer, bound)`; NaN where no filter has a sign.
 
     Raises:
         ObservationError: If the level is not between 0 and 1.
@@ -103,11 +107,10 @@ def null_share_interval(found: Projections, *, level: float = 0.95) -> xr.DataAr
     References:
         Gamba et al. 2020, section 3.2.
     """
-    import numpy as np
+    from reluscope_plugins.arrangements.null_distribution import check_probability, share_interval
 
-    from reluscope_plugins.arrangements.null_distribution import share_interval
-
-    filters = {layer: int(np.isfinite(cosines).sum()) for layer, cosines in found.cosines.items()}
+    check_probability("level", level)
+    filters = {layer: int(((cosines < 0.0) | (cosines > 0.0)).sum()) for layer, cosines in found.cosines.items()}
     return found.labelled({layer: share_interval(number, level) for layer, number in filters.items()}, "bound")
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reluscope.errors import ObservationError
+from reluscope.errors import NotFiniteError, ObservationError
 from reluscope_plugins.arrangements.cosines import kernel_cosines, row_cosines
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -87,6 +87,16 @@ def convolutions(draw: st.DrawFn, modes: tuple[str, ...] = ("zeros",)) -> tuple[
     return layer, size
 
 
+def padded_by_repetition(size: int, mode: str, dilation: int) -> tuple[Any, tuple[int, ...]]:
+    layer = nn.Conv1d(1, 1, 2, padding=1, dilation=dilation, padding_mode=mode).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[[1.0, 2.0]]]))
+    return layer, (size,)
+
+
+# weights that meet at the first pixel and at no other
+@example(padded_by_repetition(3, "replicate", 1), True, 0)
+@example(padded_by_repetition(2, "reflect", 2), True, 0)
 @given(convolutions(("zeros", "circular", "reflect", "replicate")), st.booleans(), st.integers(0, 2**20))
 def test_rows_of_the_unrolled_matrix(case: tuple[Any, tuple[int, ...]], ones: bool, seed: int) -> None:
     layer, size = case
@@ -149,6 +159,25 @@ def test_cosines_do_not_depend_on_lengths_and_change_sign_with_the_direction(sca
     assert (found.abs() <= 1 + 1e-14).all()
 
 
+@pytest.mark.parametrize("power", [-1000, -500, 500, 1000])
+def test_neither_do_they_where_squares_overflow_or_vanish(power: int) -> None:
+    weight, direction = drawn(3, 2, 2, 2), drawn(2, 2, 2, seed=1)
+    expected = kernel_cosines(weight, direction)
+    scaled = weight.clone()
+    scaled[1] *= 2.0**power
+    torch.testing.assert_close(kernel_cosines(scaled, direction), expected, rtol=1e-14, atol=0)
+    torch.testing.assert_close(kernel_cosines(weight, direction * 2.0**power), expected, rtol=1e-14, atol=0)
+    groups, across = drawn(4, 1, 2, 2, seed=2), drawn(2, 2, 2, seed=3)
+    exact = kernel_cosines(groups, across, groups=2)
+    groups[2:] *= 2.0**power
+    torch.testing.assert_close(kernel_cosines(groups, across, groups=2), exact, rtol=1e-14, atol=0)
+    layer, size = nn.Conv2d(2, 3, 2, padding=1).double(), drawn(2, 4, 4, seed=4)
+    exact = row_cosines(layer, (4, 4), size)
+    with torch.no_grad():
+        layer.weight[1] *= 2.0**power
+    torch.testing.assert_close(row_cosines(layer, (4, 4), size * 2.0**power), exact, rtol=1e-14, atol=0)
+
+
 def test_a_direction_of_channels_is_the_same_everywhere_in_the_kernel() -> None:
     weight, channels = drawn(4, 3, 2, 2), drawn(3, seed=1)
     spread = channels.reshape(3, 1, 1).expand(3, 2, 2)
@@ -189,6 +218,13 @@ def test_a_linear_layer_has_one_row_a_filter() -> None:
         (lambda: row_cosines(nn.ReLU(), ()), "got ReLU, expected Conv1d"),  # type: ignore[arg-type]
         (lambda: row_cosines(nn.Conv2d(3, 1, 2), (4, 4), torch.ones(3)), r"expected \(3, 4, 4\)"),
         (lambda: row_cosines(nn.Conv2d(1, 1, 5), (4, 4)), "no position of its kernel"),
+        (lambda: row_cosines(nn.Conv1d(1, 1, 2), 4), r"size: got 4, expected a tuple"),  # type: ignore[arg-type]
+        (lambda: row_cosines(nn.Conv1d(1, 1, 2), (4.0,)), r"size: got \(4.0,\)"),  # type: ignore[arg-type]
+        (lambda: kernel_cosines(torch.ones(3, 2), groups=2), "groups: got 2 for 3 filters"),
+        (lambda: kernel_cosines(torch.ones(3, 2), groups=0), "groups: got 0 for 3 filters"),
+        (lambda: kernel_cosines([[1.0]]), "weight: got list"),  # type: ignore[arg-type]
+        (lambda: kernel_cosines(torch.ones(3)), r"weight: got torch.float32 of shape \(3,\)"),
+        (lambda: kernel_cosines(torch.ones(3, 2).to(torch.complex64)), "weight: got torch.complex64"),
         (lambda: kernel_cosines(torch.ones(2, 3), torch.ones(4)), r"direction: got the shape \(4,\), expected \(3,\)"),
         (lambda: kernel_cosines(torch.ones(2, 3), torch.tensor([1.0, math.nan, 1.0])), "NaN or infinity"),
     ],
@@ -196,3 +232,13 @@ def test_a_linear_layer_has_one_row_a_filter() -> None:
 def test_what_does_not_fit_is_refused(call: Any, words: str) -> None:
     with pytest.raises(ObservationError, match=words):
         call()
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    layer = nn.Conv1d(1, 2, 2)
+    with torch.no_grad():
+        layer.weight[0, 0, 0] = math.nan
+    with pytest.raises(NotFiniteError, match="weight: got 1 NaN among 4 values"):
+        kernel_cosines(layer.weight)
+    with pytest.raises(NotFiniteError, match="weight: got 1 NaN among 4 values"):
+        row_cosines(layer, (4,))

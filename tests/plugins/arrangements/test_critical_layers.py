@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import types
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from reluscope_plugins.procedures.train import Training
 
 LAB = rs.Lab()
 LAYERS = ["conv1.weight", "conv2.weight", "conv3.weight", "conv4.weight", "head.weight"]
+CONSTANT = {"name": "constant"}
 RECIPE: dict[str, Any] = {
     "title": "Critical layers of a small network",
     "procedure": "critical_layers",
@@ -195,6 +197,47 @@ def test_other_dims_of_a_sweep_are_kept() -> None:
     assert found["share_drop_correlation"].dims == ("depth",)
     assert not found["share_drop_correlation_interval"].sel(depth=11).isnull().any()
     assert found["share_drop_correlation_interval"].sel(depth=19).isnull().all()
+
+
+def test_the_accuracy_is_that_of_the_split_and_a_network_that_overflows_is_wrong() -> None:
+    inputs = torch.eye(3)
+    labels = {"test": torch.tensor([0, 0, 0]), "validation": torch.tensor([0, 1, 0])}
+    data = {split: torch.utils.data.TensorDataset(inputs, one) for split, one in labels.items()}
+    training: Any = types.SimpleNamespace(
+        model=nn.Identity(), data=data, device=torch.device("cpu"), evaluation_batch_size=2
+    )
+    assert module._accuracy(training, "test") == 1 / 3
+    assert module._accuracy(training, "validation") == 2 / 3
+    for value in (np.nan, np.inf, -np.inf):
+        training.model = nn.Linear(3, 3)
+        nn.init.constant_(training.model.bias, value)  # argmax gives 0, the label
+        assert module._accuracy(training, "test") == 0.0
+
+
+def test_the_chosen_split_is_measured() -> None:
+    tree = rs.run({**RECIPE, "epochs": 1, "snapshots": [0, 1], "split": "validation", "scheduler": CONSTANT}, lab=LAB)
+    found = tree["critical_layers"].to_dataset()
+    last = tree["epoch"].to_dataset().sel(epoch=1)
+    assert last["validation_accuracy"].item() != last["test_accuracy"].item()
+    assert found["trained_accuracy"].item() == last["validation_accuracy"].item()
+    assert (found["accuracy_drop"].sel(epoch=1) == 0.0).all()  # nothing was reset
+    assert (found["accuracy_drop"].sel(epoch=0) != 0.0).any()
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
+def test_a_confidence_is_a_probability(confidence: float) -> None:
+    group = xr.Dataset({"share_drop_correlation": ("seed", [0.5, 0.6])}, {"seed": [0, 1]})
+    with pytest.raises(ObservationError, match="confidence: got"):
+        correlation_over_runs(group, confidence=confidence)
+
+
+def test_what_cannot_be_joined() -> None:
+    with pytest.raises(ObservationError, match="got dict, expected an archive"):
+        correlation_over_runs({"share_drop_correlation": 0.5})  # type: ignore[arg-type]
+    with pytest.raises(ObservationError, match="run the procedure 'critical_layers'"):
+        correlation_over_runs(xr.DataTree())
+    group = xr.Dataset({"share_drop_correlation": ("seed", [0.5, 0.7])}, {"seed": [0, 1]})
+    assert correlation_over_runs(xr.DataTree(group))["runs"].item() == 2
 
 
 def test_one_run_cannot_be_joined() -> None:

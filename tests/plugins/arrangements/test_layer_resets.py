@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from reluscope.errors import ObservationError
 from reluscope_plugins.arrangements.layer_resets import layer_reset, resettable_layers, snapshot
 
 
@@ -122,6 +123,22 @@ def test_the_network_is_as_found_after_an_error() -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
+    assert all(torch.equal(value, values[name]) for name, value in model.state_dict().items())
+
+
+def test_what_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    kept = snapshot(model)
+    with pytest.raises(ObservationError, match=r"no convolution or linear layer '1.weigth'. Did you mean '1.weight'"):
+        layer_reset(model, "1.weigth", kept).__enter__()
+    others = [nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 2))]
+    others.append(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=False)))
+    values = copy.deepcopy(model.state_dict())
+    for other in others:
+        with pytest.raises(
+            ObservationError, match=r"earlier: holds \[.*\] of layer '1.weight', expected \[{'weight': "
+        ):
+            layer_reset(model, "1.weight", snapshot(other)).__enter__()
     assert all(torch.equal(value, values[name]) for name, value in model.state_dict().items())
 
 

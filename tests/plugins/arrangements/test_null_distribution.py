@@ -68,6 +68,14 @@ def test_cosines_of_normal_weights_pass_their_exact_law_and_wide_ones_the_normal
     assert cosine_p_value(kernel_cosines(wide + 0.01).numpy(), 900, "normal") < 1e-6
 
 
+@pytest.mark.parametrize("law", ["normal", "sphere"])
+def test_a_cosine_that_rounding_took_out_of_the_circle_is_cut(law: str) -> None:
+    far = np.array([-1.0 - 2.0**-52, 0.1, 1.0 + 2.0**-52])
+    expected = cosine_p_value(far.clip(-1.0, 1.0), 9, law)  # type: ignore[arg-type]
+    assert cosine_p_value(far, 9, law) == expected  # type: ignore[arg-type]
+    assert 0.0 <= expected <= 1.0
+
+
 @given(st.floats(-0.999, 0.999), st.integers(2, 12))
 def test_the_law_of_the_sphere_is_the_integral_of_its_density(cosine: float, inputs: int) -> None:
     from scipy.integrate import quad

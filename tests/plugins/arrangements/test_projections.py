@@ -95,6 +95,37 @@ def test_p_values_are_corrected_for_the_layers_that_have_one() -> None:
     assert single.projection_p_value.values.tolist() == [2 / 2**10, 1.0]
 
 
+def test_a_filter_at_a_right_angle_counts_as_negative_and_has_no_sign() -> None:
+    model = nn.Linear(2, 5)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -1.0], [2.0, -2.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]))
+    found = weight_statistics(model).sel(layer="weight")
+    assert found.projection_cosine.values[:2].tolist() == [0.0, 0.0]
+    assert float(found.negative_projection_share) == 2 / 4
+    # two signs: 0, 1 or 2 negative with probabilities 1/4, 1/2, 1/4
+    assert float(found.projection_p_value) == 2 * 1 / 4
+    assert weight_statistics(model, level=0.6).null_share_interval.values.tolist() == [[0.0, 1.0]]
+    assert weight_statistics(model, level=0.4).null_share_interval.values.tolist() == [[0.5, 0.5]]
+
+
+def test_a_layer_without_signs_has_no_interval() -> None:
+    model = nn.Linear(2, 3)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -1.0], [2.0, -2.0], [0.0, 0.0]]))
+    found = weight_statistics(model)
+    assert found.null_share_interval.isnull().all()
+    assert found.negative_projection_share.item() == 1.0
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-170])
+def test_statistics_do_not_depend_on_the_scale_of_weights(scale: float) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3, groups=2)).double()
+    expected = weight_statistics(model)
+    with torch.no_grad():
+        model[2].weight[::2] *= scale
+    xr.testing.assert_allclose(weight_statistics(model), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_the_mean_input_is_that_of_all_samples_and_positions(training: bool) -> None:
     model = mixed()
@@ -367,6 +398,8 @@ def test_the_metrics_of_a_network_without_filters_too() -> None:
             r"directions\['conv.weight'\]: direction: got the shape \(5,\), expected \(2, 3, 3\)",
         ),
         (lambda m: weight_statistics(m, level=2.0), ObservationError, "level: got 2.0"),
+        (lambda m: weight_statistics(m, level="a"), ObservationError, "level: got 'a'"),
+        (lambda _: weight_statistics(nn.ReLU(), level="a"), ObservationError, "level: got 'a'"),
         (lambda m: measured(m, [batch()], direction="up"), ObservationError, "direction: got 'up'"),
         (
             lambda m: measured(m, [batch()], direction="mean_input", space="input"),

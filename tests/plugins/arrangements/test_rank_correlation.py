@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reluscope.errors import ObservationError
 from reluscope_plugins.arrangements.rank_correlation import rank_correlation
 
 
@@ -53,6 +55,29 @@ def test_missing_pairs_are_left_out() -> None:
     y = np.array([2.0, 0.0, 1.0, np.nan, 4.0, 5.0])
     assert rank_correlation(x, y) == rank_correlation(x[[0, 2, 4, 5]], y[[0, 2, 4, 5]])
     assert not math.isnan(rank_correlation(x, y).value)
+
+
+def test_plain_lists_will_do() -> None:
+    x, y = [1, 2, 3, 4, 5], [2, 1, 4, 3, 5]
+    assert rank_correlation(x, y) == rank_correlation(np.array(x), np.array(y))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: rank_correlation(np.arange(5.0), np.arange(4.0)), r"got the shapes \(5,\) and \(4,\), expected"),
+        (lambda: rank_correlation(np.ones((2, 2)), np.ones((2, 2))), r"got the shapes \(2, 2\) and \(2, 2\)"),
+        (lambda: rank_correlation(["a"], [1.0]), "x, y: could not convert"),
+        (lambda: rank_correlation([[1.0], [1.0, 2.0]], [1.0, 2.0]), "expected numbers"),  # type: ignore[list-item]
+        *(
+            (lambda one=one: rank_correlation(np.arange(5.0), np.arange(5.0), confidence=one), "confidence: got")
+            for one in (0.0, 1.0, 95, -0.5, math.nan, "a")
+        ),
+    ],
+)
+def test_what_is_refused(call: Any, words: str) -> None:
+    with pytest.raises(ObservationError, match=words):
+        call()
 
 
 def test_three_pairs_are_too_few() -> None:
