@@ -41,7 +41,7 @@ def rescale(
 
     Returns:
         The data of the split: in memory where they are without, and loaded one by one where not. Its attributes `mean`
-        and `std`, where it has any, are those that lead to the new inputs.
+        and `std` are those that lead to the new inputs; one number for all channels where the data are not normalised.
 
     Raises:
         RecipeError: If a parameter does not fit.
@@ -129,5 +129,5 @@ class Rescaled(Dataset[tuple[torch.Tensor, Any]]):
 
 # (value - mean) / std, times the factor, plus the offset, is (value - (mean - offset * std / factor)) / (std / factor)
 def _constants(data: Any, factor: float, offset: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    stds = tuple(std / factor for std in data.std)
-    return tuple(mean - offset * std for mean, std in zip(data.mean, stds, strict=True)), stds
+    means, stds = data.mean or (0.0,), tuple(std / factor for std in data.std or (1.0,))
+    return tuple(mean - offset * std for mean, std in zip(means, stds, strict=True)), stds

@@ -19,7 +19,7 @@ from reluscope.optimizer_step import OptimizerStep
 from reluscope.optimizers import build_optimizer
 from reluscope.preserve import preserved
 from reluscope.series import Series
-from reluscope_plugins.procedures.augmentation import augment
+from reluscope_plugins.procedures.augmentation import augment, black
 from reluscope_plugins.procedures.requests import SPLITS, Request, check_moments, due, requests_of
 from reluscope_plugins.procedures.training_data import batches, description
 
@@ -56,8 +56,9 @@ def train(
         batch_size: Samples of an optimizer step.
         evaluation_batch_size: Samples of a forward pass when measuring.
         device: Where to train: `"cpu"`, `"cuda"`, ..., or `"auto"`, which takes a GPU where there is one.
-        shift: Each image of an optimizer step is moved by up to so many pixels up or down, and left or right; zeros
-            come in. Drawn anew in each step.
+        shift: Each image of an optimizer step is moved by up to so many pixels up or down, and left or right; what
+            comes in is what a black pixel has become by the data set's `mean` and `std`, 0 where it has none. Drawn
+            anew in each step.
         flip: Whether each image of an optimizer step is mirrored left-right with probability 1/2.
 
     Raises:
@@ -125,6 +126,7 @@ class Training:
             seed=context.seed(_WEIGHTS), **architecture.parameters
         )
         self.model.to(device)
+        self._fill = black(self.data["train"])
         self._try_a_sample()
         size = len(self.data["train"])  # type: ignore[arg-type]
         self.batches = math.ceil(size / batch_size)
@@ -152,7 +154,7 @@ class Training:
     def _try_a_sample(self) -> None:
         # else the error would come from deep inside, and name neither
         sample, _ = next(batches(self.data["train"], torch.arange(1), 1))
-        augment(sample, shift=self.shift, flip=self.flip, seed=0)
+        augment(sample, shift=self.shift, flip=self.flip, fill=self._fill, seed=0)
         try:
             with preserved(self.model, training=False), torch.no_grad():
                 self.model(sample.to(self.device))
@@ -219,7 +221,8 @@ class Training:
                 self.context.checkpoint(self.state)
 
     def _augmented(self, inputs: torch.Tensor) -> torch.Tensor:
-        return augment(inputs, shift=self.shift, flip=self.flip, seed=self.context.seed(_AUGMENTATION, self.step))
+        seed = self.context.seed(_AUGMENTATION, self.step)
+        return augment(inputs, shift=self.shift, flip=self.flip, fill=self._fill, seed=seed)
 
     def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         rate = float(self.optimizer.param_groups[0]["lr"])

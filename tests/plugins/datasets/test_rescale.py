@@ -50,12 +50,20 @@ def plain(split: str, root: object) -> Samples:
     return Samples(IMAGES.float(), LABELS, name="plain", classes="abcd", mean=[0.5], std=[0.2])
 
 
+def bare(split: str, root: object) -> Samples:
+    return Samples(IMAGES.float(), LABELS, name="bare")
+
+
+def bare_bytes(split: str, root: object) -> ByteSamples:
+    return ByteSamples(IMAGES, LABELS, name="bare_bytes")
+
+
 class Own:
     @hookimpl
     def reluscope_datasets(self) -> list[Entry]:
         return [
             Entry(name=f.__name__, summary="For the tests", definition=f, licence="none", source="here")
-            for f in (lazy, words, as_bytes, plain)
+            for f in (lazy, words, as_bytes, plain, bare, bare_bytes)
         ]
 
 
@@ -72,6 +80,23 @@ def test_an_offset_is_added_and_the_constants_follow(inner: str) -> None:
     # the values from before normalisation lead to the new inputs
     raw = own_x * 0.2 + 0.5
     torch.testing.assert_close((raw - made.mean[0]) / made.std[0], x, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("inner", ["bare", "bare_bytes"])
+def test_of_what_is_not_normalised_the_constants_are_of_all_channels(inner: str) -> None:
+    made: Any = LAB.datasets["rescale"].load("train", lab=LAB, dataset={"name": inner}, factor=2.0, offset=-1.0)
+    assert made.mean == (0.5,)
+    assert made.std == (0.5,)
+    again: Any = LAB.datasets["rescale"].load(
+        "train",
+        lab=LAB,
+        dataset={"name": "rescale", "dataset": {"name": inner}, "factor": 2.0, "offset": -1.0},
+        factor=4.0,
+        offset=3.0,
+    )
+    raw = next(iter(DataLoader(LAB.datasets[inner].load("train"), batch_size=20)))[0]
+    x = next(iter(DataLoader(again, batch_size=20)))[0]
+    torch.testing.assert_close((raw - again.mean[0]) / again.std[0], x, rtol=1e-5, atol=1e-4)
 
 
 def test_a_bad_offset() -> None:

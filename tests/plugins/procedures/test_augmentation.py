@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import reluscope as rs
 from reluscope.context import Context, Interrupted
 from reluscope.errors import RecipeError
+from reluscope_plugins.datasets.constants import DIGITS
 from reluscope_plugins.procedures.augmentation import augment
 from reluscope_plugins.procedures.train import Training
 
@@ -37,8 +39,16 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def moved(image: np.ndarray, down: int, right: int, mirrored: bool) -> np.ndarray:
-    result = np.zeros_like(image)
+# digits are normalised: what 0 has become
+BLACK = -DIGITS.mean[0] / DIGITS.std[0]
+
+
+def moved(
+    image: np.ndarray, down: int, right: int, mirrored: bool, fill: Sequence[float] = (0.0, 0.0, 0.0)
+) -> np.ndarray:
+    result = np.empty_like(image)
+    for channel in range(len(image)):
+        result[channel] = fill[channel]
     channels, height, width = image.shape
     for channel in range(channels):
         for y in range(height):
@@ -49,10 +59,12 @@ def moved(image: np.ndarray, down: int, right: int, mirrored: bool) -> np.ndarra
     return result
 
 
-def which(image: np.ndarray, found: np.ndarray, shift: int, flip: bool) -> list[tuple[int, int, bool]]:
+def which(
+    image: np.ndarray, found: np.ndarray, shift: int, flip: bool, fill: Sequence[float] = (0.0, 0.0, 0.0)
+) -> list[tuple[int, int, bool]]:
     reach = range(-shift, shift + 1)
     ways = [(down, right, way) for down in reach for right in reach for way in ((False, True) if flip else (False,))]
-    return [one for one in ways if np.array_equal(moved(image, *one), found)]
+    return [one for one in ways if np.allclose(moved(image, *one, fill), found, rtol=0, atol=1e-6)]
 
 
 @given(
@@ -69,12 +81,13 @@ def test_each_image_is_moved_and_mirrored_as_by_loops(
 ) -> None:
     images = 1 + torch.rand(samples, channels, height, width, generator=torch.Generator().manual_seed(0))
     before = images.clone()
-    found = augment(images, shift=shift, flip=flip, seed=seed)
+    fill = [-1.5, 0.25, -3.0][:channels]
+    found = augment(images, shift=shift, flip=flip, fill=fill, seed=seed)
     assert torch.equal(images, before)
     assert found.shape == images.shape
     for image, one in zip(images.numpy(), found.numpy(), strict=True):
-        assert len(which(image, one, shift, flip)) == 1
-    assert torch.equal(augment(images, shift=shift, flip=flip, seed=seed), found)
+        assert len(which(image, one, shift, flip, fill)) == 1
+    assert torch.equal(augment(images, shift=shift, flip=flip, fill=fill, seed=seed), found)
 
 
 def test_the_draws_are_uniform_and_independent() -> None:
@@ -92,6 +105,29 @@ def test_in_double_precision_and_with_channels_last() -> None:
     assert found.dtype == torch.float64
     last = augment(images.to(memory_format=torch.channels_last), shift=1, flip=True, seed=1)
     assert torch.equal(found, last)
+
+
+def test_one_number_fills_all_channels() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    one, each = (augment(images, shift=1, fill=fill, seed=0) for fill in ((-1.0,), (-1.0,) * 3))
+    assert torch.equal(one, each)
+    with pytest.raises(RecipeError, match="fill: got 2 numbers for images of 3 channels"):
+        augment(images, shift=1, fill=(0.0, 0.0), seed=0)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("outer", [[], ["rescale"], ["subset", "rescale"], ["rescale", "pixel_shuffle"]])
+def test_black_comes_in(outer: list[str], normalise: bool) -> None:
+    """Some pixel of the digits is black, and none is darker."""
+    keys: dict[str, dict[str, Any]] = {"rescale": {"factor": 2.0, "offset": -1.0}, "subset": {"train": 300}}
+    dataset: dict[str, Any] = {"name": "digits", "normalise": normalise}
+    for name in reversed(outer):
+        dataset = {"name": name, "dataset": dataset, **keys.get(name, {})}
+    recipe = {**RECIPE, "dataset": dataset, "epochs": 1, "metrics": []}
+    (changed, *_), plain = seen_batches(recipe), seen_batches({**recipe, "shift": 0, "flip": False})
+    darkest = float(min(batch.min() for batch in plain))
+    for image, one in zip(plain[0][:60].numpy(), changed[:60].numpy(), strict=True):
+        assert which(image, one, 2, True, [darkest])
 
 
 def test_the_global_random_state_is_left_alone() -> None:
@@ -142,7 +178,10 @@ def test_every_image_of_every_step_is_drawn_anew() -> None:
     changed, plain = seen_batches(batch), seen_batches({**batch, "shift": 0, "flip": False})
     found = []
     for ours, theirs in zip(changed, plain, strict=True):
-        ways = [which(image.numpy(), one.numpy(), 2, True) for image, one in zip(theirs[:60], ours[:60], strict=True)]
+        ways = [
+            which(image.numpy(), one.numpy(), 2, True, [BLACK])
+            for image, one in zip(theirs[:60], ours[:60], strict=True)
+        ]
         assert all(ways)
         found.append(ways)
     assert len({str(way) for way in found[0]}) > 10
