@@ -16,7 +16,7 @@ PROJECTIONS = "reluscope_plugins.arrangements.projection_states:projections"
 
 @metric(dims=("layer", "filter"), units="1", minimum=-1.0, maximum=1.0, needs={"weights"}, of=PROJECTIONS)
 def projection_cosine(found: Projections) -> xr.DataArray:
-    r"""Cosine between each filter and the identity line.
+    r"""Cosine between each filter and a direction, by default the identity line.
 
     $c_i = \langle w_i, 1 \rangle / (\lVert w_i \rVert \lVert 1 \rVert)$, of all convolutions and linear layers. Its
     sign says on which side of the filter's hyperplanes without bias the positive end of the identity line lies, up to

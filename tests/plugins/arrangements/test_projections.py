@@ -353,6 +353,7 @@ def test_directions_of_one_s_own() -> None:
     model = mixed()
     along = {"conv.weight": torch.tensor([1.0, -2.0]).reshape(2, 1, 1), "grouped.weight": torch.rand(4, 2, 1)}
     found = weight_statistics(model, along).projection_cosine
+    assert found.long_name == "Cosine between each filter and a direction, by default the identity line"
     for name, groups in (("conv", 1), ("grouped", 2)):
         expected = kernel_cosines(
             model.get_submodule(name).weight,  # type: ignore[arg-type]
