@@ -39,18 +39,20 @@ if TYPE_CHECKING:
     from reluscope.inputs import Input
 
 NAME = "actcoolr"
-SAMPLES, EVERY, WIDTH, MAX_GROWTH, MEMORY = 64, 8, 64, 1.0, 1
+SAMPLES, EVERY, WIDTH, MAX_STEP = 64, 8, 64, 0.01
 """Defaults; those of the curve are in `cooling_curve`."""
+SHORTER = 5.0
+"""How many times shorter than `max_step` steps are at rates above those of the warm-up."""
 RESTLESS = 1.0
 """A measurement that moves mu by more is followed by another one at once; else the time between them doubles."""
 SHARE, SPARSER = 100, 8
 """In a long training measurements are a hundredth of it apart, but at most so many times `every`."""
 
-_OF_RATE = ("per_group", "samples", "every", "width", "max_growth", "memory")
+_OF_RATE = ("per_group", "samples", "every", "width", "max_step")
 _OWN = (*_OF_RATE, "fits", "probes", "interval", "due", "stale", "_ratios")
 _INHERITED = ("base_lrs", "last_epoch", "_step_count", "_last_lr")
 _OF_CURVE = ("total_steps", "t_start", "gamma", "curve", "warmup")
-_OF_TRACKS = {one: one for one in ("mu", "sigma", "errors", "measured", "recent")} | {"peaks": "peak"}
+_OF_TRACKS = {one: one for one in ("mu", "sigma", "errors", "measured", "reach", "peak")}
 """Keys of a state, and for those of the transitions their attributes."""
 
 
@@ -102,14 +104,13 @@ class ActCooLR(LRScheduler):
             share changes, at the first site, and of $\sqrt{l}$ times fewer at the l-th. 0 takes the sites' own
             patterns, as the source; then the temperature that trains well depends on how wide the layers are, and how
             many.
-        max_growth: How many times the highest rate of the warm-up no rate after it exceeds, along a straight line that
-            falls to zero. Where a network has learnt its data gradients vanish, and ever greater rates would be needed
-            to change patterns. `math.inf` sets no limit, as the source, nor does a training without warm-up have one.
-            With `per_group` each group has its own, but for those that get the mean of the others.
-        memory: The rate is the one at which none of so many last measurements, back to the last fit, would have
-            exceeded the temperature. A network that has learnt its data has small gradients on most batches and large
-            ones on a few, and a rate set by one of the many destroys it at one of the few; 6 keep it, but hold a
-            network back that stands high rates. 1 goes by the last measurement alone, as the source.
+        max_step: Share of their norm by which no step moves the weights at most, as far as the last measurement tells:
+            the same share in the warm-up, and along a straight line that falls to zero after it; and beyond the highest
+            rate of the warm-up, which falls along such a line too, a fifth of that share. Without normalisation,
+            weights that have grown make a network insensitive, so that rates rise and weights grow on; where it has
+            learnt its data gradients vanish, and ever greater rates are needed. With normalisation steps stay
+            far shorter. `math.inf` sets no limit, as the source. With `per_group` each group has its own, but for
+            those that get the mean of the others.
 
     Attributes:
         curve: What the temperature follows, a `CoolingCurve`.
@@ -157,8 +158,7 @@ class ActCooLR(LRScheduler):
         every: int = EVERY,
         warmup: float = WARMUP,
         width: int = WIDTH,
-        max_growth: float = MAX_GROWTH,
-        memory: int = MEMORY,
+        max_step: float = MAX_STEP,
     ) -> None:
         check_class(NAME, "optimizer", optimizer, torch.optim.Optimizer, "the optimizer whose rates are to be moved")
         check_class(NAME, "model", model, nn.Module, "the network that the optimizer trains")
@@ -173,8 +173,8 @@ class ActCooLR(LRScheduler):
         )
         self.per_group = per_group
         self.samples, self.every = whole(NAME, "samples", samples, 1), whole(NAME, "every", every, 1)
-        self.width, self.memory = whole(NAME, "width", width, 0), whole(NAME, "memory", memory, 1)
-        self.max_growth = math.inf if max_growth == math.inf else positive(NAME, "max_growth", max_growth)
+        self.width = whole(NAME, "width", width, 0)
+        self.max_step = math.inf if max_step == math.inf else positive(NAME, "max_step", max_step)
         self.transitions = [FollowedTransition() for _ in (optimizer.param_groups if per_group else [None])]
         self.fits = self.probes = 0
         self.interval, self.due, self.stale = 1, 0, True
@@ -295,10 +295,10 @@ class ActCooLR(LRScheduler):
                 f"{len(self.optimizer.param_groups)}; load it with the optimizer that it was saved with"
             )
         curve = CoolingCurve(**{key: state_dict[key] for key in _OF_CURVE})
-        for key, least in (("samples", 1), ("every", 1), ("width", 0), ("memory", 1)):
+        for key, least in (("samples", 1), ("every", 1), ("width", 0)):
             whole(NAME, key, state_dict[key], least)
-        if state_dict["max_growth"] != math.inf:
-            positive(NAME, "max_growth", state_dict["max_growth"])
+        if state_dict["max_step"] != math.inf:
+            positive(NAME, "max_step", state_dict["max_step"])
         lengths = {key: len(state_dict[key]) for key in (*_OF_TRACKS, "_ratios")}
         if {lengths[key] for key in _OF_TRACKS} != {len(self.transitions)} or lengths["_ratios"] != len(self._ratios):
             raise RecipeError(
@@ -338,11 +338,15 @@ class ActCooLR(LRScheduler):
             raise Diverged(f"ActCooLR: training has diverged at step {self.last_epoch}: {error}") from error
 
     def _measure(self, batch: Input) -> None:
+        groups = [group["params"] for group in self.optimizer.param_groups]
+        parts = groups if self.per_group else [[parameter for group in groups for parameter in group]]
+        lengths = self._taken.lengths(parts)
         table = over_ranks(self._model, lambda: self._taken.shares(self._model, batch, self._tracks, self.width))
         self.probes += 2
         measured = zip(self.transitions, self._rates, table[:, :, 0].mean(0), table[:, :, 1].sum(0), strict=True)
         news = [one.correct(rate, float(share), float(patterns)) for one, rate, share, patterns in measured]
-        self._remember()
+        for transition, rate, length in zip(self.transitions, self._rates, lengths, strict=True):
+            transition.reach = rate / length if length > 0 else transition.reach
         self.stale |= any(contradicted for _, contradicted in news)
         longest = min(SPARSER * self.every, max(self.every, self.curve.total_steps // SHARE))
         self.interval = 1 if max(moved for moved, _ in news) > RESTLESS else min(longest, 2 * self.interval)
@@ -351,14 +355,9 @@ class ActCooLR(LRScheduler):
     def _fit(self, batch: Input, step: OptimizerStep) -> None:
         probe = Probe(self._model, batch, step, self._tracks, self.width)
         self.probes += fit_transitions(probe, self.transitions, self.last_epoch, first=not self.fits)
-        self._remember()
         self.fits += 1
         self.stale = False
         self.interval, self.due = 1, self.last_epoch + 1
-
-    def _remember(self) -> None:
-        for transition in self.transitions:
-            transition.remember(self.memory)
 
     # Where the warm-up is over before anything was fitted, the first rate stands for it.
     def _note_peaks(self) -> None:
@@ -368,9 +367,14 @@ class ActCooLR(LRScheduler):
                 transition.peak = max(transition.peak, float(rate))
 
     def _limit(self, transition: FollowedTransition) -> float:
-        if self.curve.is_warming(self.last_epoch) or not transition.peak:
+        if self.max_step == math.inf or transition.reach == math.inf:
             return math.inf
-        return self.max_growth * transition.peak * self.curve.left(self.last_epoch)
+        longest = self.max_step * transition.reach
+        if self.curve.is_warming(self.last_epoch):
+            return longest
+        if not transition.peak:
+            return longest * self.curve.left(self.last_epoch)
+        return max(min(longest, transition.peak), longest / SHORTER) * self.curve.left(self.last_epoch)
 
     def _tracks(self, after: Mapping[str, str]) -> list[list[str]]:
         return sites_of_groups(self.optimizer, self._model, after) if self.per_group else [list(after)]
@@ -390,8 +394,7 @@ def actcoolr(
     every: int = EVERY,
     warmup: float = WARMUP,
     width: int = WIDTH,
-    max_growth: float = MAX_GROWTH,
-    memory: int = MEMORY,
+    max_step: float = MAX_STEP,
 ) -> ActCooLR:
     """Build ActCooLR.
 
@@ -408,8 +411,7 @@ def actcoolr(
         every: Steps between measurements, as `ActCooLR` takes it.
         warmup: Share of the training in which the temperature rises.
         width: Units of a pattern; 0 takes the sites' own.
-        max_growth: How many times the warm-up's highest rate none after it exceeds, along a line that falls to zero.
-        memory: Of how many last measurements none would have exceeded the temperature.
+        max_step: Share of their norm by which no step moves the weights at most.
 
     Returns:
         The scheduler; its `step` takes the batch.
@@ -433,8 +435,7 @@ def actcoolr(
         every=every,
         warmup=warmup,
         width=width,
-        max_growth=max_growth,
-        memory=memory,
+        max_step=max_step,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,8 +30,8 @@ class FollowedTransition:
         sigma: Width of the transition, in the same units.
         errors: How many of the last measurements, in a row, moved mu by more than `LARGE_ERROR`.
         measured: Last measured probability at the rate in force; NaN before.
+        reach: Rate at which the last measured step would have been as long as the weights are; infinite before.
         peak: Highest rate of the warm-up; 0 before.
-        recent: Mu after the last measurements, the newest last; empty before.
 
     References:
         Hartmann 2025, eq. 3.17, section A.4.
@@ -41,8 +41,8 @@ class FollowedTransition:
     sigma: float = FIRST_GUESS[1]
     errors: int = 0
     measured: float = math.nan
+    reach: float = math.inf
     peak: float = 0.0
-    recent: list[float] = field(default_factory=list)
 
     def model(self) -> ErrorFunction:
         """Return the model.
@@ -53,7 +53,7 @@ class FollowedTransition:
         return ErrorFunction(self.mu, self.sigma)
 
     def rate(self, wanted: float, step: int, limit: float = math.inf) -> float:
-        """Return the learning rate at which none of the last measurements would have changed more patterns than wanted.
+        """Return the learning rate for a probability.
 
         Args:
             wanted: Probability of a change.
@@ -68,12 +68,11 @@ class FollowedTransition:
         """
         if math.isnan(self.mu):
             return math.nan
-        mu = min(self.recent, default=self.mu)
-        rate = ErrorFunction(mu, self.sigma).rate(wanted) if wanted > 0 else 0.0
+        rate = self.model().rate(wanted) if wanted > 0 else 0.0
         if not min(rate, limit) <= CEILING:
             raise Diverged(
                 f"ActCooLR: at step {step} a share {wanted:.3g} of changed patterns would take a learning rate of "
-                f"{rate:.3g} (mu {mu:.3g}, sigma {self.sigma:.3g}), expected at most {CEILING:g}: the training "
+                f"{rate:.3g} (mu {self.mu:.3g}, sigma {self.sigma:.3g}), expected at most {CEILING:g}: the training "
                 "diverges; start at a lower t_start"
             )
         return max(FLOOR, float(min(rate, limit)))
@@ -104,14 +103,6 @@ class FollowedTransition:
         self.mu = mu
         return moved, contradicted or self.errors >= ERRORS
 
-    def remember(self, measurements: int) -> None:
-        """Note where the transition is after a measurement.
-
-        Args:
-            measurements: How many of the last are remembered.
-        """
-        self.recent = [*self.recent, self.mu][-measurements:]
-
     def refit(self, points: list[tuple[float, float]], step: int, *, first: bool) -> None:
         """Fit both parameters.
 
@@ -123,7 +114,7 @@ class FollowedTransition:
         Raises:
             Diverged: If no rate changes some patterns and leaves others.
         """
-        self.errors, self.recent = 0, []
+        self.errors = 0
         inside = [(rate, share) for rate, share in points if usable(share)]
         if inside:
             try:

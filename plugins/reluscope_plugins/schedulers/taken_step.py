@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,23 @@ class TakenStep:
         moving = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         with torch.no_grad():
             self._kept = {p: _copied(p, self._kept.get(p)) for p in moving}
+
+    def lengths(self, parts: Sequence[Iterable[nn.Parameter]]) -> list[float]:
+        """Say how long the step was, in units of the weights' norm before it; called before `changes`.
+
+        Args:
+            parts: Parameters that are taken together.
+
+        Returns:
+            For each part the norm of the step over that of the weights; 0 where nothing was kept, or all were zero.
+        """
+        found = []
+        with torch.no_grad():
+            for part in parts:
+                pairs = [(parameter, self._kept[parameter]) for parameter in part if parameter in self._kept]
+                weights = _norm(kept for _, kept in pairs)
+                found.append(_norm(parameter - kept for parameter, kept in pairs) / weights if weights else 0.0)
+        return found
 
     def changes(self, model: nn.Module, batch: Input, width: int = 0) -> dict[str, tuple[float, float, str]]:
         """Compare the patterns before the step with those now; the network is left as it is.
@@ -126,6 +143,12 @@ class TakenStep:
             if capture.trouble:
                 raise NotFiniteError(f"the pre-activation of site {name!r} holds {capture.trouble}")
         return captures
+
+
+def _norm(tensors: Iterable[torch.Tensor]) -> float:
+    # each for itself, so that one difference at a time is in memory; the device is asked once
+    norms = [torch.linalg.vector_norm(one, dtype=torch.promote_types(one.dtype, torch.float32)) for one in tensors]
+    return float(torch.stack([norm.to(norms[0].device, torch.float32) for norm in norms]).norm()) if norms else 0.0
 
 
 def _copied(parameter: nn.Parameter, place: torch.Tensor | None) -> torch.Tensor:

@@ -65,8 +65,7 @@ def test_lbfgs(nets: SimpleNamespace) -> None:
         ({"width": 6.4}, "width is 6.4"),
         ({"width": True}, "width is True"),
         ({"width": None}, "width is None"),
-        ({"memory": 0}, "memory is 0, expected an integer of at least 1"),
-        ({"max_growth": 0}, "max_growth is 0, expected a number above 0"),
+        ({"max_step": 0}, "max_step is 0, expected a number above 0"),
         ({"t_start": math.inf}, "t_start is inf, expected a finite temperature"),
         ({"t_start": -math.inf, "curve": "probability"}, "t_start is -inf"),
         ({"per_group": "no"}, "per_group is of class str, expected bool; give true for a rate of its own"),
@@ -206,7 +205,7 @@ def test_a_network_that_takes_a_tuple_by_its_fields(nets: SimpleNamespace, kind:
 
     model = Shifted()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    scheduler = ActCooLR(optimizer, model, 5, samples=16)
+    scheduler = ActCooLR(optimizer, model, 5, samples=16, max_step=math.inf)
     for step in range(5):
         x, y = nets.batch_of(step)
         batch = (torch.ones(len(x), 1), kind(x, 0.5 * x))

@@ -28,7 +28,7 @@ def network() -> nn.Module:
 def train(model: nn.Module, part: slice, width: int, wrong_at: int | None = None) -> dict[str, list[Any]]:
     """Train on a part of each batch; at one step the scheduler first gets a batch that the network does not take."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
-    scheduler = ActCooLR(optimizer, model, STEPS, width=width, every=2, warmup=0, memory=3)
+    scheduler = ActCooLR(optimizer, model, STEPS, width=width, every=2, warmup=0)
     seen: dict[str, list[Any]] = {"rates": [], "measured": [], "refused": []}
     for step in range(STEPS):
         x = torch.randn(ROWS, 8, generator=torch.Generator().manual_seed(step), dtype=torch.float64)

@@ -28,7 +28,7 @@ def test_resumed_at_any_step_it_ends_as_if_never_interrupted(nets: SimpleNamespa
     def start(lr: float) -> tuple[nn.Module, torch.optim.Optimizer, ActCooLR]:
         model = nets.Tied()
         optimizer = nets.optimizers[name](nets.groups_of(model, lr), lr)
-        return model, optimizer, ActCooLR(optimizer, model, 20, t_start=1.5, every=2, per_group=per_group, memory=3)
+        return model, optimizer, ActCooLR(optimizer, model, 20, t_start=1.5, every=2, per_group=per_group)
 
     torch.manual_seed(0)
     whole = start(0.01)
@@ -66,16 +66,15 @@ def test_a_state_of_other_groups_is_refused(nets: SimpleNamespace) -> None:
         (lambda state, other: {}, r"a state without \['_last_lr', .*'width'\], expected what its own state_dict gives"),
         (lambda state, other: other, r"without \[.*'mu'.*\] and with the unknown keys \[.*'step_size'\], expected"),
         (lambda state, other: {key: state[key] for key in state if key != "sigma"}, r"without \['sigma'\], expected"),
-        # a state of before there was a memory
+        # a state of before the length of a step was limited
         (
-            lambda state, other: {key: state[key] for key in state if key not in ("memory", "recent")},
-            r"without \['memory', 'recent'\], expected what its own state_dict gives",
+            lambda state, other: {key: state[key] for key in state if key not in ("max_step", "reach")},
+            r"without \['max_step', 'reach'\], expected what its own state_dict gives",
         ),
         (lambda state, other: {**state, "spare": 1}, r"a state with the unknown keys \['spare'\], expected"),
         (lambda state, other: {**state, "t_start": -1}, "t_start is -1, expected a number above 0"),
-        (lambda state, other: {**state, "max_growth": -5.0}, "max_growth is -5.0, expected a number above 0"),
+        (lambda state, other: {**state, "max_step": -5.0}, "max_step is -5.0, expected a number above 0"),
         (lambda state, other: {**state, "samples": 0}, "samples is 0, expected an integer of at least 1"),
-        (lambda state, other: {**state, "memory": 0}, "memory is 0, expected an integer of at least 1"),
         (lambda state, other: {**state, "mu": [0.0, 1.0]}, "a state of .*'mu': 2.* numbers, expected 1 of each"),
         (lambda state, other: None, "state_dict is of class NoneType, expected Mapping"),
     ],
@@ -97,7 +96,7 @@ def test_a_foreign_state_is_refused_whole(nets: SimpleNamespace, change: Any, wo
 
 def test_a_state_brings_its_own_length(nets: SimpleNamespace) -> None:
     model = nets.mlp(8, 16, 3)
-    given = {"every": 3, "samples": 5, "width": 7, "max_growth": 2.5, "memory": 2, "warmup": 0.5, "gamma": 2.0}
+    given = {"every": 3, "samples": 5, "width": 7, "max_step": 2.5, "warmup": 0.5, "gamma": 2.0}
     state = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.4), model, 7, **given).state_dict()
     scheduler = ActCooLR(torch.optim.SGD(model.parameters(), lr=0.1), model, 5)
     scheduler.load_state_dict(state)

@@ -94,7 +94,9 @@ def test_a_training_does_not_notice(nets: SimpleNamespace, name: str) -> None:
             assert nets.same(gradients, {key: p.grad for key, p in model.named_parameters()})
         return [model.state_dict(), optimizer.state_dict()["state"], random_state.capture()], rates
 
-    cooled, rates = train(lambda model, optimizer: ActCooLR(optimizer, model, 30, t_start=1.5, every=3), 0.02)
+    cooled, rates = train(
+        lambda model, optimizer: ActCooLR(optimizer, model, 30, t_start=1.5, every=3, max_step=1.0), 0.02
+    )
     replayed, again = train(
         lambda model, optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: [*rates, 0.0][i]), 1.0
     )
