@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from reluscope.errors import RecipeError, nearest
+from reluscope_plugins.architectures.checks import check_choice
 
 SCHEMES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -93,6 +94,23 @@ def initialise(layers: Iterable[nn.Linear], scheme: str, parameters: Mapping[str
             bias.zero_()
 
 
+def check_drawn(name: str, init: str) -> bool:
+    """Say whether the weights of a network are to be drawn by `he_normal`.
+
+    Args:
+        name: The architecture's name, for messages.
+        init: `"default"` or `"he_normal"`.
+
+    Returns:
+        Whether it is the latter.
+
+    Raises:
+        RecipeError: If it is neither.
+    """
+    check_choice(name, "init", init, ("default", "he_normal"))
+    return init == "he_normal"
+
+
 @torch.no_grad()
 def he_normal(model: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
     r"""Draw the weights of all convolutions and linear layers anew: `N(0, 2 / fan)`, biases 0.
@@ -111,7 +129,7 @@ def he_normal(model: nn.Module, *, mode: Literal["fan_in", "fan_out"] = "fan_in"
         [0.0, 0.0, 0.0]
     """
     for layer in model.modules():
-        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
             if layer.bias is not None:
                 layer.bias.zero_()

@@ -10,6 +10,7 @@ from torch import nn
 from reluscope.errors import RecipeError
 from reluscope_plugins.architectures.activations import make_activation
 from reluscope_plugins.architectures.checks import check_size, check_sizes
+from reluscope_plugins.architectures.initialisation import check_drawn, he_normal
 
 KERNEL = 5
 
@@ -21,6 +22,7 @@ def lenet(
     convolutions: int = 2,
     widths: Sequence[int] = (120, 84),
     activation: str = "relu",
+    init: str = "default",
     classes: int = 10,
 ) -> nn.Sequential:
     """Build two groups of convolutions with activations, each closed by max-pooling by 2, and three linear layers.
@@ -36,6 +38,7 @@ def lenet(
         convolutions: How many in all, an even number: half of them in each group.
         widths: Units of the two hidden linear layers.
         activation: One of `reluscope_plugins.architectures.activations.ACTIVATIONS`.
+        init: `"default"` (torch's own, uniform), or `"he_normal"`: weights N(0, 2 / fan_in), biases 0.
         classes: Number of outputs.
 
     Returns:
@@ -46,7 +49,7 @@ def lenet(
 
     References:
         LeCun et al. 1998, figure 2 (sizes); Jeong, Barton and Ramirez 2020 (ICERM), convolutional neural network;
-        Gamba et al. 2020, section A.7 (six convolutions).
+        Gamba et al. 2020, section A.7 (six convolutions); He et al. 2015, eq. 10 (`init`).
 
     Example:
         >>> import torch
@@ -87,4 +90,7 @@ def lenet(
         layers[f"linear{number}"] = nn.Linear(sizes[number - 1], sizes[number])
         layers[f"{activation}{deep + number}"] = make_activation(activation)
     layers["head"] = nn.Linear(hidden[1], check_size(name, "classes", classes))
-    return nn.Sequential(layers)
+    model = nn.Sequential(layers)
+    if check_drawn(name, init):
+        he_normal(model)
+    return model

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from torch import nn
 
 import reluscope as rs
 from reluscope.errors import ReluscopeError
@@ -105,6 +107,29 @@ def test_bad_values_are_named(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ReluscopeError) as caught:
         LENET.build(**params)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("convolutions", [2, 6])
+def test_normal_weights(convolutions: int) -> None:
+    """Null: weights N(0, 2 / fan_in). Sum of squares of each of up to 9 layers, two-sided; error below 1e-6."""
+    model = LENET.build(convolutions=convolutions, init="he_normal", seed=2)
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(layers) == convolutions + 3
+    for layer in layers:
+        weight = layer.weight.detach().double()
+        law = scipy.stats.chi2(weight.numel())
+        squares = float(weight.square().sum()) * weight[0].numel() / 2
+        assert min(law.sf(squares), law.cdf(squares)) > 5e-8
+        assert layer.bias is not None
+        assert not layer.bias.any()
+
+
+def test_initial_weights_are_torch_s_unless_told() -> None:
+    plain, told = (LENET.build(seed=2, **keys).state_dict() for keys in ({}, {"init": "default"}))
+    assert all(torch.equal(value, told[name]) for name, value in plain.items())
+    assert plain["conv1.bias"].any()
+    with pytest.raises(ReluscopeError, match="init"):
+        LENET.build(init="gaussian")
 
 
 def test_the_smallest_image() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
+import scipy.stats
 import torch
 from torchvision import models
 
-from reluscope.errors import RecipeError
+from reluscope.errors import RecipeError, ReluscopeError
 from reluscope.lab import Lab
 from reluscope_plugins import architectures
 
@@ -48,6 +51,44 @@ def test_every_model_is_built_without_download_or_warning(initial: str, monkeypa
         if name.startswith(initial) and not name.startswith(NOT_ON_META):
             with torch.device("meta"):
                 assert isinstance(TORCHVISION.build(model=name), torch.nn.Module)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "r3d_18"])
+def test_normal_weights_of_all_convolutions_and_linear_layers(name: str) -> None:
+    """Null: weights N(0, 2 / fan_in). Sum of squares of each of up to 21 layers, two-sided; error below 1e-6."""
+    model = TORCHVISION.build(model=name, num_classes=10, init="he_normal", seed=1)
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Conv3d | torch.nn.Linear)]
+    assert len(layers) > 7
+    for layer in layers:
+        weight = layer.weight.detach().double()
+        law = scipy.stats.chi2(weight.numel())
+        squares = float(weight.square().sum()) * weight[0].numel() / 2
+        assert min(law.sf(squares), law.cdf(squares)) > 2e-8
+        assert layer.bias is None or not layer.bias.any()
+        if weight.numel() > 10_000:  # no uniform law reaches beyond 1.8 deviations
+            assert float(weight.abs().max()) > 3 * (2 / weight[0].numel()) ** 0.5
+
+
+def test_initial_weights_are_not_drawn_over_trained_ones() -> None:
+    with pytest.raises(RecipeError, match="init = 'he_normal' draws initial weights, got weights = 'DEFAULT' as well"):
+        TORCHVISION.build(model="resnet18", init="he_normal", weights="DEFAULT")
+    with pytest.raises(RecipeError, match="init"):
+        TORCHVISION.build(model="resnet18", init="he")
+
+
+@pytest.mark.parametrize("weights", ["DEFAULT", "IMAGENET1K_V1", "VGG19_Weights.IMAGENET1K_V1"])
+def test_weights_that_cannot_be_downloaded(weights: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    file = tmp_path / "hub" / "checkpoints" / "vgg19-dcbb9e9d.pth"
+    with pytest.raises(
+        ReluscopeError, match=r"'vgg19': the weights .* could not be downloaded .*no route to host"
+    ) as said:
+        TORCHVISION.build(model="vgg19", weights=weights)
+    assert str(said.value).endswith(f"put the file of https://download.pytorch.org/models/{file.name} at {file}")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "regnet_y_400mf"])
