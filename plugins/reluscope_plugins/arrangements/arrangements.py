@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 Level = Annotated[float, pydantic.Field(gt=0, lt=1)]
 # the stream of random draws that `train` has for the weights
 _WEIGHTS = 1
+OWN = "own"
 
 
 def arrangements(
-    context: Context, *, weights: str = "", level: Level = 0.95, law: Literal["normal", "sphere"] = "normal"
+    context: Context, *, weights: str = OWN, level: Level = 0.95, law: Literal["normal", "sphere"] = "normal"
 ) -> None:
     """Look how the filters of the recipe's architecture lie to the identity line: at initialisation, or pretrained.
 
@@ -26,7 +27,7 @@ def arrangements(
 
     Args:
         context: The recipe's point: architecture.
-        weights: File of trained weights, relative to the folder of the data; empty takes the architecture's own.
+        weights: File of trained weights, relative to the folder of the data; `"own"` takes the architecture's.
         level: Of the interval in which the share lies at initialisation.
         law: Law of the cosines at initialisation, `"normal"` or `"sphere"`.
 
@@ -39,6 +40,6 @@ def arrangements(
     """
     choice = context.choice("architecture")
     model = context.lab.architectures[choice.name].build(seed=context.seed(_WEIGHTS), **choice.parameters)
-    if weights:
+    if weights != OWN:
         load_weights(model, weights, context.data_root)
     context.record("arrangements", weight_statistics(model, level=level, law=law))
