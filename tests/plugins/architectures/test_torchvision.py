@@ -116,7 +116,7 @@ def test_weights_are_fetched_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
-    with pytest.raises(RecipeError, match="no network"):
+    with pytest.raises(ReluscopeError, match="no network"):
         TORCHVISION.build(model="inception_v3", weights="DEFAULT")
     assert "inception_v3" in asked[0]
 
